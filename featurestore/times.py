@@ -1,0 +1,137 @@
+"""Time: integer microseconds since 1970-01-01 UTC (S1), durations, and the only place that reads a clock."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from featurestore.errors import RequestError
+
+Clock = Callable[[], "int | datetime"]
+"""Gives now: a datetime (naive is UTC), or integer microseconds UTC."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+_UNITS = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+_DURATION = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
+
+
+def system_clock() -> int:
+    """Microseconds UTC of the machine's clock."""
+    return time.time_ns() // 1000
+
+
+def now(clock: Clock | None = None) -> int:
+    """Microseconds UTC of ``clock``, by default the machine's."""
+    if clock is None:
+        return system_clock()
+    return to_micros(clock())
+
+
+def to_micros(moment: object) -> int:
+    """Microseconds UTC of a datetime (naive is UTC), an ISO 8601 string or integer microseconds.
+
+    Raises
+    ------
+    RequestError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> to_micros("1970-01-01T00:00:01")
+    1000000
+    >>> to_micros("1970-01-01T01:00:00+01:00")
+    0
+    """
+    if isinstance(moment, bool):
+        raise RequestError(f"{moment!r} is not an instant: give a datetime, an ISO 8601 string or microseconds.")
+    if isinstance(moment, datetime) and moment == moment:  # noqa: PLR0124 - pandas' NaT is a datetime unlike itself
+        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return (aware - EPOCH) // MICROSECOND
+    if isinstance(moment, int):
+        return moment
+    if isinstance(moment, str):
+        try:
+            return to_micros(datetime.fromisoformat(moment))
+        except ValueError as error:
+            raise RequestError(f"{moment!r} is not an ISO 8601 instant such as '2026-01-31T12:00:00Z'.") from error
+    if isinstance(moment, np.datetime64) and not np.isnat(moment):  # counts in its own unit
+        return int(moment.astype("datetime64[us]").astype(np.int64))
+    if isinstance(moment, np.integer):
+        return int(moment)
+    raise RequestError(f"{moment!r} is not an instant: give a datetime, an ISO 8601 string or microseconds.")
+
+
+def to_datetime(micros: int) -> datetime:
+    """Aware UTC datetime of integer microseconds.
+
+    Raises
+    ------
+    RequestError
+        If it lies outside the years 1 to 9999.
+    """
+    try:
+        return EPOCH + timedelta(microseconds=micros)
+    except OverflowError as error:
+        raise RequestError(f"{micros} microseconds is outside the years 1 to 9999.") from error
+
+
+def isoformat(micros: int) -> str:
+    """``2026-01-31T12:00:00.000001Z``: always microseconds, always UTC."""
+    return to_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def duration(text: str | timedelta) -> int:
+    """Microseconds of ``"90s"``, ``"5m"``, ``"1h"``, ``"30d"``, ``"2w"``, ``"1h30m"`` or a timedelta.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a duration, or the duration is negative or longer than the calendar.
+
+    Examples
+    --------
+    >>> duration("5m")
+    300000000
+    >>> duration(timedelta(days=1)) == duration("24h")
+    True
+    """
+    if isinstance(text, timedelta):
+        micros = text // MICROSECOND
+    elif isinstance(text, str) and text and _DURATION.sub("", text) == "":
+        micros = sum(int(amount) * _UNITS[unit] for amount, unit in _DURATION.findall(text))
+    else:
+        raise ValueError(f"{text!r} is not a duration such as '90s', '5m', '1h', '30d', '2w' or a timedelta.")
+    if micros < 0:
+        raise ValueError(f"{text!r} is negative: a duration looks back, so give it without a sign.")
+    if micros > LATEST - EARLIEST:
+        raise ValueError(
+            f"{text!r} is longer than the calendar (years 1 to 9999). For the whole history give no window."
+        )
+    return micros
+
+
+def format_duration(micros: int) -> str:
+    """Shortest text that :func:`duration` reads back as ``micros``.
+
+    Examples
+    --------
+    >>> format_duration(duration("90s")), format_duration(duration("30d"))
+    ('90s', '30d')
+    """
+    for unit in ("d", "h", "m", "s", "ms"):
+        if micros and micros % _UNITS[unit] == 0:
+            return f"{micros // _UNITS[unit]}{unit}"
+    return f"{micros}us"

@@ -1,0 +1,161 @@
+"""Guards of the layout: imports go down only, the public names, a light import, no stored code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import featurestore
+
+PACKAGE = Path(featurestore.__file__).parent
+FLOORS = (
+    ("errors",),
+    ("times", "settings", "exact"),
+    (
+        "values",
+        "schema",
+        "hashing",
+        "events",
+        "fold",
+        "arithmetic",
+        "elementwise",
+        "column",
+        "window",
+        "visibility",
+        "definition",
+        "keys",
+        "packing",
+        "unpacking",
+    ),
+    (
+        "fingerprint",
+        "collect",
+        "plan",
+        "registry",
+        "applied",
+        "evaluate",
+        "validation",
+        "rules",
+        "reading",
+        "spine",
+        "view",
+    ),
+    ("log", "online", "engine"),
+    ("arrivals", "ingest", "filling", "materialize", "training", "lookup", "testing"),
+    ("store",),
+    ("cli", "__init__", "__main__"),
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def modules() -> dict[Path, str]:
+    return {path: path.relative_to(PACKAGE).with_suffix("").parts[0] for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names within the package that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith("featurestore")}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == "featurestore":
+                names |= {f"featurestore.{alias.name}" for alias in node.names}
+            elif node.module and node.module.startswith("featurestore."):
+                names |= {_module(node.module, alias.name) for alias in node.names}
+    return names
+
+
+def _module(package: str, name: str) -> str:
+    """The submodule of that name if there is one, else the package that defines it."""
+    folder = PACKAGE.parent / package.replace(".", "/")
+    return f"{package}.{name}" if (folder / f"{name}.py").exists() else package
+
+
+def test_every_module_has_a_floor() -> None:
+    assert {part for part in modules().values() if part not in FLOOR} == set()
+
+
+def test_imports_go_down_only() -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path, part in modules().items()
+        for name in imported(path)
+        if name.count(".") and FLOOR.get(name.split(".")[1], -1) > FLOOR[part]
+    ]
+    assert wrong == []
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    edges: dict[str, set[str]] = {}
+    for path in modules():
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(("featurestore", *(part for part in parts if part != "__init__")))
+        edges[name] = {other for other in imported(path) if other != name}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in edges.get(name, ()):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in edges:
+        if name != "featurestore":
+            visit(name, ())
+
+
+def test_the_package_never_imports_definitions() -> None:
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "definitions"], path
+
+
+def test_nothing_stored_is_ever_run() -> None:
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and path.name != "collect.py":
+                assert node.func.id not in {"eval", "exec"}, path  # collect.py runs the files that its caller names
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle", "marshal"}, path
+
+
+def test_public_names() -> None:
+    assert featurestore.__all__ == [
+        "Entity",
+        "FeatureService",
+        "FeatureStore",
+        "FeatureStoreError",
+        "Source",
+        "aggregations",
+        "feature",
+        "on",
+    ]
+    assert all(hasattr(featurestore, name) for name in featurestore.__all__)
+
+
+def test_import_is_light() -> None:
+    heavy = (
+        "fastapi",
+        "sklearn",
+        "scipy",
+        "pyspark",
+        "redis",
+        "pandas",
+        "polars",
+        "duckdb",
+        "typer",
+        "rich",
+        "uvicorn",
+    )
+    code = f"import sys, featurestore; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_no_module_is_called_after_nothing() -> None:
+    assert not set(modules().values()) & {"utils", "helpers", "common", "base", "misc"}
