@@ -1,0 +1,178 @@
+"""Exact sums of floats over index ranges (S13).
+
+A sum is the correctly rounded exact sum of its values: what ``math.fsum`` gives where it does not overflow. It
+therefore does not depend on order, grouping, thread count or on which of the ways below computed it:
+
+- few values: ``math.fsum`` itself;
+- many: each float is split exactly into signed 32-bit limbs on one grid of powers of two, the limbs are summed as
+integer
+  prefixes, a range is the difference of two prefixes, and the limbs are rounded to a double once.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+LIMB = 32
+_MASK = np.uint64(0xFFFFFFFF)
+_LOWEST_BIT = -1074
+_CACHED_LIMBS = 8
+_FAST_SCALE = 1000
+_ROUND_CHUNK = 1 << 15
+
+
+class ExactSums:
+    """Exact sums over ranges of the element-wise sum of finite ``parts``, arrays of shape ``(n,)``."""
+
+    def __init__(self, *parts: FloatArray) -> None:
+        self.parts = parts
+        largest = max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
+        smallest = min((_smallest_nonzero(part) for part in parts), default=math.inf)
+        if largest == 0.0:
+            self.lowest, self.count = 0, 1
+        else:
+            self.lowest = max(math.frexp(smallest)[1] - 53, _LOWEST_BIT)
+            self.count = -(-(math.frexp(largest)[1] - self.lowest + 1) // LIMB)
+        self._prefixes = list(self._made()) if self.count <= _CACHED_LIMBS else None
+
+    def totals(self, lo: IntArray, hi: IntArray) -> list[IntArray]:
+        """Limb totals over ``[lo, hi)``, lowest limb first: the sum is ``sum(total << 32 * i) * 2**lowest``."""
+        totals = [prefix[hi] - prefix[lo] for prefix in (self._made() if self._prefixes is None else self._prefixes)]
+        totals.reverse()
+        return totals
+
+    def rounded(self, lo: IntArray, hi: IntArray) -> FloatArray:
+        """Correctly rounded sums; infinite where they exceed the largest double."""
+        sums = np.empty(len(lo))
+        for start in range(0, len(lo), _ROUND_CHUNK):
+            part = slice(start, start + _ROUND_CHUNK)
+            sums[part] = round_limbs(self.totals(lo[part], hi[part]), self.lowest)
+        return sums
+
+    def rest(self, totals: Sequence[IntArray], rounded: FloatArray) -> FloatArray:
+        """Correctly rounded difference between the sums that ``totals`` hold and ``rounded``: their second double."""
+        finite = np.where(np.isfinite(rounded), rounded, 0.0)
+        digits = list(_digits(finite, self.lowest, self.count))
+        digits.reverse()
+        return round_limbs([total - digit for total, digit in zip(totals, digits, strict=True)], self.lowest)
+
+    def _made(self) -> Iterator[IntArray]:
+        """Prefix sums of the limbs, highest first; shape ``(n + 1,)`` each."""
+        for limbs in zip(*(_digits(part, self.lowest, self.count) for part in self.parts), strict=True):
+            prefix = np.zeros(len(limbs[0]) + 1, np.int64)
+            for limb in limbs:
+                prefix[1:] += limb
+            yield np.cumsum(prefix, out=prefix)
+
+
+def fsum(values: Sequence[float]) -> float:
+    """Correctly rounded sum of finite floats; infinite past the largest double."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        total = sum(map(Fraction, values), Fraction(0))
+        try:
+            return float(total)
+        except OverflowError:
+            return math.inf if total > 0 else -math.inf
+
+
+def round_limbs(totals: Sequence[IntArray], lowest: int) -> FloatArray:
+    """Doubles nearest to ``sum(total << 32 * i) * 2**lowest``, ties to even; ``totals`` hold the lowest limb first."""
+    negative = _carried(totals)[-1] < 0
+    sign = np.where(negative, -1, 1)
+    limbs = [limb.astype(np.uint64) for limb in _carried([total * sign for total in totals])]
+    top, below, third, dropped, place = _leading(limbs)
+    shift = (LIMB - np.frexp(top.astype(np.float64))[1]).astype(np.uint64) * (top > 0)
+    bits = (((top << np.uint64(LIMB)) | below) << shift) | (third >> (np.uint64(LIMB) - shift))
+    sticky = dropped | (((third << shift) & _MASK) > 0)
+    tail = bits & np.uint64(0x7FF)
+    kept = bits >> np.uint64(11)
+    half = np.uint64(0x400)
+    kept += (tail > half) | ((tail == half) & (sticky | ((kept & np.uint64(1)) > 0)))
+    exponent = lowest + LIMB * (place - 1) - shift.astype(np.int64) + 11
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ldexp(np.where(negative, -1.0, 1.0) * kept.astype(np.float64), exponent) + 0.0)
+
+
+def exact_integers(totals: Sequence[IntArray], rows: IntArray) -> list[int]:
+    """Python integers of the limb totals at ``rows``."""
+    columns = [total[rows].tolist() for total in totals]
+    return [sum(limb << (LIMB * number) for number, limb in enumerate(limbs)) for limbs in zip(*columns, strict=True)]
+
+
+def two_sum(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rounded sum and its exact error (Knuth)."""
+    total = left + right
+    back = total - left
+    return total, (left - (total - back)) + (right - back)
+
+
+def two_product(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rounded product and its exact error (Dekker); exact for magnitudes between 2**-480 and 2**500."""
+    product = left * right
+    left_high, left_low = _halves(left)
+    right_high, right_low = _halves(right)
+    error = ((left_high * right_high - product) + left_high * right_low + left_low * right_high) + left_low * right_low
+    return product, error
+
+
+def _halves(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    scaled = values * 134217729.0
+    high = scaled - (scaled - values)
+    return high, values - high
+
+
+def _smallest_nonzero(values: FloatArray) -> float:
+    magnitude = np.abs(values)
+    return float(np.min(magnitude, initial=math.inf, where=magnitude > 0))
+
+
+def _digits(values: FloatArray, lowest: int, count: int) -> Iterator[IntArray]:
+    """Signed limbs of each value, highest first: the value is ``sum(limb * 2**(lowest + 32 * i))`` exactly."""
+    rest = values
+    for number in range(count - 1, -1, -1):
+        unit = lowest + LIMB * number
+        scaled = _scale(rest, -unit)
+        whole = np.trunc(scaled)  # rounding up could pass the largest double
+        if number:
+            rest = rest - _scale(whole, unit)
+        yield whole.astype(np.int64)
+
+
+def _scale(values: FloatArray, exponent: int) -> FloatArray:
+    if -_FAST_SCALE <= exponent <= _FAST_SCALE:
+        return values * 2.0**exponent
+    return np.ldexp(values, exponent)
+
+
+def _carried(totals: Sequence[IntArray]) -> list[IntArray]:
+    """Limbs in ``[0, 2**32)`` and, last, the signed rest above them."""
+    carry = np.zeros_like(totals[0])
+    limbs = []
+    for total in totals:
+        whole = total + carry
+        limbs.append(whole & 0xFFFFFFFF)
+        carry = whole >> LIMB
+    return [*limbs, carry]
+
+
+def _leading(limbs: Sequence[np.ndarray[Any, Any]]) -> tuple[Any, Any, Any, Any, IntArray]:
+    """Highest limb that is not zero, the two below it, whether anything is below those, and its place."""
+    zero = np.zeros_like(limbs[0])
+    running = (zero, zero, zero, np.zeros(len(zero), np.bool_))
+    found = running
+    place = np.zeros(len(zero), np.int64)
+    for number, limb in enumerate(limbs):
+        top, below, third, dropped = running
+        running = (limb, top, below, dropped | (third > 0))
+        here = limb > 0
+        found = tuple(np.where(here, new, old) for new, old in zip(running, found, strict=True))  # type: ignore[assignment]
+        place = np.where(here, number, place)
+    return *found, place

@@ -1,0 +1,357 @@
+"""Reductions over index ranges: values, ``lo``, ``hi`` in, one value per range out.
+
+Folds skip nulls (S7): nulls are squeezed out first, so that what follows sees plain arrays. Every result is exact or
+correctly rounded (S13), so the ways below may be chosen by cost alone: none can change a bit.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from featurestore.errors import IntegerOverflow
+from featurestore.exact import ExactSums, fsum, two_product, two_sum
+from featurestore.values import Values, nulls
+
+Array = np.ndarray[Any, Any]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+FEW_PAIRS = 4096
+FEW_RANGES = 256
+PAIRS_AT_ONCE = 1 << 22
+_LOW = 0xFFFFFFFF
+_SQUARES_EXACT = (2.0**-480, 2.0**480)
+_SUMS_EXACT = 2.0**490
+_LEAST_SQUARES = 2.0**-700
+_ERROR = 2.0**-97
+
+
+@dataclass(eq=False)
+class Spans:
+    """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once."""
+
+    values: Values
+    lo: IntArray
+    hi: IntArray
+    made: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """Length of each range."""
+        return self.hi - self.lo
+
+    @cached_property
+    def few(self) -> bool:
+        """Whether a loop over the ranges is cheaper than arrays over all values: a lookup's case."""
+        return len(self.lo) <= FEW_RANGES and len(self.values) <= FEW_PAIRS and int(self.counts.sum()) <= FEW_PAIRS
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The ranges as Python integers."""
+        return list(zip(self.lo.tolist(), self.hi.tolist(), strict=True))
+
+    @cached_property
+    def float_sums(self) -> FloatArray:
+        """Correctly rounded sums of floats; infinite past the largest double."""
+        if self.few:
+            return np.array([fsum(part) for part in self.parts()], np.float64)
+        exact: ExactSums = self.once("sums", lambda: ExactSums(self.values.data))
+        return exact.rounded(self.lo, self.hi)
+
+    @cached_property
+    def integer_sums(self) -> tuple[IntArray, IntArray]:
+        """High and low halves of integer sums: a sum is ``high * 2**32 + low``, exactly."""
+        if self.few:
+            sums = [sum(part) for part in self.parts()]
+            return np.array([one >> 32 for one in sums], np.int64), np.array([one & _LOW for one in sums], np.int64)
+
+        def prefixes() -> list[IntArray]:
+            data = self.values.data.astype(np.int64)
+            return [np.concatenate([[0], np.cumsum(half)]) for half in (data >> 32, data & _LOW)]
+
+        high, low = self.once("integers", prefixes)
+        return high[self.hi] - high[self.lo], low[self.hi] - low[self.lo]
+
+    def parts(self) -> Iterable[list[Any]]:
+        """Each range's values as Python scalars (codes for strings, microseconds for datetimes)."""
+        items = self.once("items", self.values.data.tolist)
+        return [items[start:stop] for start, stop in self.pairs]
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` gave the first time, for whatever ranges of these values."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
+
+
+def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any]) -> Spans:
+    """Ranges over nullable values as ranges over those that are there; ``made`` keeps what all ranges share."""
+    if "squeezed" not in made:
+        made["squeezed"] = _squeezed(values)
+    plain, before = made["squeezed"]
+    return Spans(plain, lo, hi, made) if before is None else Spans(plain, before[lo], before[hi], made)
+
+
+def _squeezed(values: Values) -> tuple[Values, IntArray | None]:
+    if values.valid is None or values.valid.all():
+        return Values(values.kind, values.data, None, values.categories), None
+    kept = Values(values.kind, values.data[values.valid], None, values.categories)
+    return kept, np.concatenate([[0], np.cumsum(values.valid)])
+
+
+def count(spans: Spans) -> Values:
+    """Count the values; 0 on an empty range."""
+    return Values("int", spans.counts)
+
+
+def total(spans: Spans) -> Values:
+    """Sum; 0 on an empty range. Floats: correctly rounded, null past the largest double. Booleans: how many are true.
+
+    Raises
+    ------
+    IntegerOverflow
+        If a sum of integers does not fit int64.
+    """
+    if spans.values.kind == "float":
+        return _finite(spans.float_sums)
+    high, low = spans.integer_sums
+    top = high + (low >> 32)
+    outside = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
+    if len(outside):
+        worst = (int(high[outside[0]]) << 32) + int(low[outside[0]])
+        raise IntegerOverflow(
+            f"An integer sum is {worst}, past int64 ({len(outside)} of {len(high)} windows). Make the column float, "
+            "or sum a shorter window."
+        )
+    return Values("int", (high << 32) + low)
+
+
+def mean(spans: Spans) -> Values:
+    """Sum divided by count; null on an empty range. Integers: the exact quotient, correctly rounded."""
+    counts = spans.counts
+    if spans.values.kind == "float":
+        with np.errstate(all="ignore"):
+            return _finite(spans.float_sums / counts, counts > 0)
+    high, low = spans.integer_sums
+    sums = (high + (low >> 32)).astype(np.float64) * 2.0**32 + (low & _LOW)
+    with np.errstate(all="ignore"):
+        means = sums / counts
+    for row in np.flatnonzero(np.abs(sums) >= 2.0**52).tolist():
+        if counts[row]:
+            means[row] = ((int(high[row]) << 32) + int(low[row])) / int(counts[row])
+    return _finite(means, counts > 0)
+
+
+def minimum(spans: Spans) -> Values:
+    """Smallest value; null on an empty range. Strings by code point, false before true."""
+    return _extreme(np.minimum, min, spans)
+
+
+def maximum(spans: Spans) -> Values:
+    """Largest value; null on an empty range. Strings by code point, false before true."""
+    return _extreme(np.maximum, max, spans)
+
+
+def variance(spans: Spans, ddof: int = 1) -> Values:
+    """Variance ``(n S2 - S1**2) / (n (n - ddof))`` of the exact sums of values and squares, correctly rounded.
+
+    Null with ``ddof`` values or fewer, and past the largest double. Computed in doubled doubles with an error bound;
+    where that bound reaches a rounding boundary, in integers.
+    """
+    counts = spans.counts
+    enough = counts > max(ddof, 0)
+    if spans.few:
+        return _finite(_few_variances(spans, ddof, enough), enough)
+    with np.errstate(all="ignore"):
+        result, safe = _variance_in_doubles(spans, ddof)
+    for row in np.flatnonzero(enough & ~safe).tolist():
+        whole, scale = _integers(spans.values.data[spans.lo[row] : spans.hi[row]].tolist())
+        result[row] = _quotient(len(whole), sum(whole), sum(one * one for one in whole), scale, ddof)
+    return _finite(result, enough)
+
+
+def deviation(spans: Spans, ddof: int = 1) -> Values:
+    """Square root of :func:`variance`."""
+    squared = variance(spans, ddof)
+    return Values("float", np.sqrt(squared.data), squared.valid)
+
+
+def some(spans: Spans) -> Values:
+    """Whether any value is true; null on an empty range."""
+    high, low = spans.integer_sums
+    return _masked("bool", (high + low) > 0, spans.counts > 0)
+
+
+def every(spans: Spans) -> Values:
+    """Whether all values are true; null on an empty range."""
+    high, low = spans.integer_sums
+    return _masked("bool", (high + low) == spans.counts, spans.counts > 0)
+
+
+def distinct(spans: Spans) -> Values:
+    """Count the different values: those whose previous equal lies before the range. 0 on an empty range."""
+    if spans.few:
+        return Values("int", np.array([len(set(part)) for part in spans.parts()], np.int64))
+    previous = spans.once("previous", lambda: _previous_equal(spans.values.data))
+
+    def new_ones(index: IntArray, lo: IntArray) -> Array:
+        return np.asarray(previous[index] < lo)
+
+    return Values("int", _count_pairs(spans.lo, spans.hi, new_ones))
+
+
+def pick(values: Values, lo: IntArray, hi: IntArray, place: int) -> Values:
+    """Value of the ``place``-th event (negative: from the end), null included; null where there is none."""
+    index = lo + place if place >= 0 else hi + place
+    there = (index >= lo) & (index < hi)
+    taken = values.take(np.where(there, index, 0)) if len(values) else nulls(values.kind, len(lo))
+    return _masked(taken.kind, taken.data, there & taken.mask, taken.categories)
+
+
+def each(spans: Spans, function: Callable[[Any], Any]) -> list[Any]:
+    """Call ``function`` on each range's values, a fresh array (objects for text and datetimes); ``None`` if empty."""
+    plain = spans.once("plain", lambda: _plain(spans.values))
+    return [function(plain[start:stop].copy()) if stop > start else None for start, stop in spans.pairs]
+
+
+def _plain(values: Values) -> Array:
+    if values.kind in ("bool", "int", "float"):
+        return values.data
+    objects = np.empty(len(values), object)
+    objects[:] = values.to_list()
+    return objects
+
+
+def expand(lo: IntArray, hi: IntArray) -> IntArray:
+    """Concatenate ``range(lo, hi)`` of all rows."""
+    counts = np.maximum(hi - lo, 0)
+    ends = np.cumsum(counts)
+    total_count = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total_count, dtype=np.int64) + np.repeat(lo - (ends - counts), counts))
+
+
+def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
+    values, counts = spans.values, spans.counts
+    if spans.few:
+        found = np.array([extreme(part, default=0) for part in spans.parts()], values.data.dtype)
+        return Values(values.kind, found, counts > 0, values.categories)
+    result = np.zeros(len(counts), values.data.dtype)
+    filled = np.flatnonzero(counts > 0)
+    if len(filled):
+        # ascending starts keep the gaps, which reduceat folds too, within one pass over the column
+        filled = filled[np.argsort(spans.lo[filled], kind="stable")]
+        edges = np.empty(2 * len(filled), np.int64)
+        edges[::2] = spans.lo[filled]
+        edges[1::2] = spans.hi[filled]
+        padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
+        result[filled] = ufunc.reduceat(padded, edges)[::2]
+    return _masked(values.kind, result, counts > 0, values.categories)
+
+
+def _variance_in_doubles(spans: Spans, ddof: int) -> tuple[FloatArray, Array]:
+    """Variance and whether it is certainly the correctly rounded one."""
+    data = spans.values.data.astype(np.float64)
+    n = spans.counts.astype(np.float64)
+    if spans.values.kind == "int" and len(data) and np.abs(data).max() >= 2.0**53:
+        return np.zeros(len(n)), np.zeros(len(n), np.bool_)
+    sums = _doubled(spans, "sums", lambda: ExactSums(data))
+    odd = spans.once("odd", lambda: _outside(data))
+    squares = _doubled(spans, "squares", lambda: ExactSums(*two_product(*([np.where(odd, 0.0, data)] * 2))))
+    odd_before = spans.once("odd before", lambda: np.concatenate([[0], np.cumsum(odd)]))
+    product, error = two_product(sums[0], sums[0])
+    error = error + 2.0 * sums[0] * sums[1]
+    share = product / n
+    back, back_error = two_product(share, n)
+    share_rest = ((product - back) - back_error + error) / n
+    spread, spread_rest = two_sum(squares[0], -share)
+    spread_rest = spread_rest + (squares[1] - share_rest)
+    freedom = n - ddof
+    result = (spread + spread_rest) / freedom
+    back, back_error = two_product(result, freedom)
+    rest = ((spread - back) - back_error + spread_rest) / freedom
+    bound = squares[0] * _ERROR / freedom
+    safe = (result + (rest + bound) == result + (rest - bound)) & (squares[0] > _LEAST_SQUARES)
+    safe &= (np.abs(sums[0]) < _SUMS_EXACT) & (odd_before[spans.hi] == odd_before[spans.lo])
+    return result + rest, safe
+
+
+def _doubled(spans: Spans, name: str, make: Callable[[], ExactSums]) -> tuple[FloatArray, FloatArray]:
+    """Exact sums of the ranges, carried as two doubles."""
+    exact: ExactSums = spans.once(name, make)
+    totals = exact.totals(spans.lo, spans.hi)
+    first = exact.rounded(spans.lo, spans.hi)
+    return first, exact.rest(totals, first)
+
+
+def _outside(data: FloatArray) -> Array:
+    magnitude = np.abs(data)
+    return np.asarray((magnitude > _SQUARES_EXACT[1]) | ((magnitude < _SQUARES_EXACT[0]) & (magnitude > 0)))
+
+
+def _few_variances(spans: Spans, ddof: int, enough: Array) -> FloatArray:
+    """Variances by differences of integer prefix sums of the values and of their squares."""
+    whole, scale = _integers(spans.once("items", spans.values.data.tolist))
+    sums = [0, *accumulate(whole)]
+    squares = [0, *accumulate(one * one for one in whole)]
+    return np.array(
+        [
+            _quotient(hi - lo, sums[hi] - sums[lo], squares[hi] - squares[lo], scale, ddof) if there else 0.0
+            for (lo, hi), there in zip(spans.pairs, enough.tolist(), strict=True)
+        ],
+        np.float64,
+    )
+
+
+def _integers(items: list[Any]) -> tuple[list[int], int]:
+    """Numbers as integers, all of them multiplied by one power of two."""
+    ratios = [one.as_integer_ratio() for one in items]
+    scale = max((denominator for _, denominator in ratios), default=1)
+    return [numerator * (scale // denominator) for numerator, denominator in ratios], scale
+
+
+def _quotient(n: int, total_sum: int, squares: int, scale: int, ddof: int) -> float:
+    """Variance, correctly rounded by Python's division of integers; infinite past the largest double."""
+    try:
+        return (n * squares - total_sum * total_sum) / (scale * scale * n * (n - ddof))
+    except OverflowError:
+        return math.inf
+
+
+def _previous_equal(data: Array) -> IntArray:
+    """Index of the previous equal value, -1 where there is none."""
+    previous = np.full(len(data), -1, np.int64)
+    place = np.argsort(data, kind="stable")
+    same = data[place][1:] == data[place][:-1]
+    previous[place[1:][same]] = place[:-1][same]
+    return previous
+
+
+def _count_pairs(lo: IntArray, hi: IntArray, test: Callable[[IntArray, IntArray], Array]) -> IntArray:
+    """How many indices of each range pass ``test(index, lo of its row)``; a bounded number of pairs at once."""
+    result = np.zeros(len(lo), np.int64)
+    ends = np.cumsum(hi - lo)
+    start = 0
+    while start < len(lo):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
+        index = expand(lo[start:stop], hi[start:stop])
+        lengths = hi[start:stop] - lo[start:stop]
+        passed = np.concatenate([[0], np.cumsum(test(index, np.repeat(lo[start:stop], lengths)))])
+        cuts = np.concatenate([[0], np.cumsum(lengths)])
+        result[start:stop] = np.diff(passed[cuts])
+        start = stop
+    return result
+
+
+def _finite(data: FloatArray, valid: Array | None = None) -> Values:
+    known = np.isfinite(data) if valid is None else valid & np.isfinite(data)
+    return Values("float", np.where(known, data, 0.0) + 0.0, known)
+
+
+def _masked(kind: Any, data: Array, valid: Array, categories: Array | None = None) -> Values:
+    return Values(kind, np.where(valid, data, np.zeros(1, data.dtype)), valid, categories)

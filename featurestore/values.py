@@ -1,0 +1,182 @@
+"""A typed, nullable, contiguous array: what every column of events and every feature value is made of.
+
+Kinds are closed: ``bool``, ``int`` (int64), ``float`` (float64), ``str`` (codes into sorted categories) and
+``datetime`` (int64 microseconds UTC). ``valid`` is ``None`` where the type has no nulls: that is a matter of the type,
+never of the rows at hand, so one row and a million rows have the same shape. Data under a null is zero. No value is
+NaN, infinite or -0.0 (S7).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore import times
+
+Kind = Literal["bool", "int", "float", "str", "datetime"]
+DTYPES: dict[Kind, type[np.generic]] = {
+    "bool": np.bool_,
+    "int": np.int64,
+    "float": np.float64,
+    "str": np.int32,
+    "datetime": np.int64,
+}
+ARROW_TYPES: dict[Kind, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "str", datetime: "datetime"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """A column of one kind: arrays of shape ``(n,)``; strings index ``categories``, which are sorted and unique."""
+
+    kind: Kind
+    data: np.ndarray[Any, Any]
+    valid: np.ndarray[Any, Any] | None = None
+    categories: np.ndarray[Any, Any] | None = None
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.data)
+
+    @property
+    def mask(self) -> np.ndarray[Any, Any]:
+        """True where there is a value, shape ``(n,)``."""
+        return np.ones(len(self.data), np.bool_) if self.valid is None else self.valid
+
+    def take(self, index: np.ndarray[Any, Any] | slice) -> "Values":
+        """Rows at ``index``, contiguous."""
+        if isinstance(index, slice) and index.step is None:
+            return Values(
+                self.kind, self.data[index], None if self.valid is None else self.valid[index], self.categories
+            )
+        valid = None if self.valid is None else np.ascontiguousarray(self.valid[index])
+        return Values(self.kind, np.ascontiguousarray(self.data[index]), valid, self.categories)
+
+    def to_list(self) -> list[Any]:
+        """Python scalars, null as ``None``, datetimes aware in UTC."""
+        if self.kind == "str":
+            names = [] if self.categories is None else self.categories.tolist()
+            items = [names[code] if names else None for code in self.data.tolist()]
+        elif self.kind == "datetime":
+            items = [times.to_datetime(micros) for micros in self.data.tolist()]
+        else:
+            items = self.data.tolist()
+        if self.valid is None:
+            return items
+        return [item if known else None for item, known in zip(items, self.valid.tolist(), strict=True)]
+
+    def to_arrow(self) -> pa.Array:
+        """Arrow array of the kind's Arrow type, null as null."""
+        mask = None if self.valid is None else ~self.valid
+        if self.kind == "str":
+            names = pa.array([] if self.categories is None else self.categories.tolist(), pa.string())
+            if not len(names):
+                return pa.nulls(len(self), pa.string())
+            return pa.DictionaryArray.from_arrays(pa.array(self.data, mask=mask), names).dictionary_decode()
+        return pa.array(self.data, mask=mask).cast(ARROW_TYPES[self.kind])
+
+
+def nulls(kind: Kind, rows: int) -> Values:
+    """``rows`` nulls."""
+    return Values(kind, np.zeros(rows, DTYPES[kind]), np.zeros(rows, np.bool_))
+
+
+def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Codes, validity and sorted categories of Python strings."""
+    names = sorted({text for text in strings if text is not None})
+    code = {text: number for number, text in enumerate(names)}
+    codes = np.fromiter((0 if text is None else code[text] for text in strings), np.int32, len(strings))
+    valid = np.fromiter((text is not None for text in strings), np.bool_, len(strings))
+    return codes, valid, _objects(names)
+
+
+def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
+    """Values of Python scalars that are already of the kind (datetimes as datetimes or microseconds)."""
+    if kind == "str":
+        codes, valid, categories = encode(items)
+        return Values(kind, codes, valid if nullable else None, categories)
+    valid = np.fromiter((item is not None for item in items), np.bool_, len(items))
+    filled = [0 if item is None else item for item in items]
+    if kind == "datetime":
+        filled = [times.to_micros(item) for item in filled]
+    return clean(kind, np.array(filled, DTYPES[kind]), valid if nullable else None)
+
+
+def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool = True) -> Values:
+    """Values of an Arrow array of any type that casts to the kind without loss; NaN becomes null."""
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if kind == "str":
+        return _from_arrow_strings(whole, nullable=nullable)
+    typed = whole.cast(ARROW_TYPES[kind])
+    valid = None if not nullable and kind != "float" else pc.is_valid(typed).to_numpy(zero_copy_only=False)
+    if kind == "datetime":
+        typed = typed.cast(pa.int64())
+    filled = typed.fill_null(False if kind == "bool" else 0) if typed.null_count else typed
+    return clean(kind, filled.to_numpy(zero_copy_only=False), valid)
+
+
+def clean(kind: Kind, data: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Values:
+    """S7 at load: NaN is null (so a float column may always hold null), -0.0 is 0.0, under a null lies zero."""
+    if kind == "float":
+        data = data + 0.0
+        known = ~np.isnan(data)
+        valid = known if valid is None else valid & known
+        data[~valid] = 0.0
+    return Values(kind, np.ascontiguousarray(data, DTYPES[kind]), valid)
+
+
+def concatenate(parts: Sequence[Values]) -> Values:
+    """Rows of all parts, in order; all are of one kind and at least one is given."""
+    if len(parts) == 1:
+        return parts[0]
+    kind = parts[0].kind
+    valid = None if all(part.valid is None for part in parts) else np.concatenate([part.mask for part in parts])
+    if kind != "str":
+        return Values(kind, np.concatenate([part.data for part in parts]), valid)
+    names = _objects(sorted({name for part in parts for name in _names(part)}))
+    codes = [recode(part, names) for part in parts]
+    return Values(kind, np.concatenate(codes), valid, names)
+
+
+def recode(values: Values, categories: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Codes of a string column in another sorted set of categories that holds all of its own."""
+    names = _names(values)
+    if not names:
+        return values.data
+    place = np.searchsorted(categories, _objects(names)).astype(np.int32)
+    return np.asarray(place[values.data], np.int32)
+
+
+def _from_arrow_strings(array: pa.Array, *, nullable: bool) -> Values:
+    if not pa.types.is_dictionary(array.type):
+        array = array.cast(pa.string()).dictionary_encode()
+    valid = None if not nullable else pc.is_valid(array).to_numpy(zero_copy_only=False)
+    names = array.dictionary.cast(pa.string())
+    order = pc.sort_indices(names).to_numpy()
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    data = rank[codes] if len(rank) else np.zeros(len(codes), np.int32)
+    if valid is not None:
+        data[~valid] = 0
+    return Values("str", data, valid, _objects(names.take(pa.array(order)).to_pylist()))
+
+
+def _names(values: Values) -> list[str]:
+    return [] if values.categories is None else values.categories.tolist()
+
+
+def _objects(items: Sequence[str]) -> np.ndarray[Any, Any]:
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array

@@ -1,0 +1,185 @@
+"""Which events a row sees, decided here and nowhere else: for windows, latest values and everything else (S3, S4, S10).
+
+With a million rows or with one, :func:`windows_of` gives each row one index range of the events, sorted in S5 order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featurestore import fold
+from featurestore.column import Ranges
+from featurestore.events import Events, IntArray
+from featurestore.window import Frame, Window
+
+_INT64_BITS = 63
+
+
+class Locator:
+    """Finds rows among events that are sorted by (entity, time)."""
+
+    def __init__(self, starts: IntArray, times: IntArray) -> None:
+        entities = len(starts) - 1
+        self._alone = entities == 1
+        if self._alone:
+            self._keys = times
+            return
+        self._first = int(times.min()) if len(times) else 0
+        self._span = (int(times.max()) - self._first if len(times) else 0) + 3
+        self._ranks: IntArray | None = None
+        if entities * self._span >= 2**_INT64_BITS:
+            self._ranks = np.unique(times)
+            self._span = len(self._ranks) + 3
+        self._keys = self._packed(np.repeat(np.arange(entities, dtype=np.int64), np.diff(starts)), times)
+
+    def __call__(self, entity: IntArray, times: IntArray, *, after: bool) -> IntArray:
+        """Index of the entity's first event at or after each time; with ``after``, strictly after it."""
+        if self._alone:
+            return self._keys.searchsorted(times, side="right" if after else "left")
+        return self._keys.searchsorted(self._packed(entity, times + 1 if after else times))
+
+    def _packed(self, entity: IntArray, times: IntArray) -> IntArray:
+        """One number that orders like (entity, time); times before all events and after all events have a place too."""
+        if self._ranks is None:
+            place = np.clip(times, self._first, self._first + self._span - 2) - self._first
+        else:
+            place = self._ranks.searchsorted(times)
+        return np.asarray(entity * self._span + place)
+
+
+@dataclass(eq=False)
+class Veil:
+    """A clock that hides events: event i is hidden from rows whose limit lies before ``stamps[i]``."""
+
+    stamps: IntArray
+    so_far: Locator
+
+
+@dataclass(eq=False)
+class Limit:
+    """How far each row sees through a veil; ``closed`` where the limit itself is seen."""
+
+    veil: Veil
+    at: IntArray
+    closed: bool
+
+    def seen(self, index: IntArray, row: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Whether each row of ``row`` sees the event of ``index`` beside it."""
+        stamps, at = self.veil.stamps[index], self.at[row]
+        return np.asarray(stamps <= at if self.closed else stamps < at)
+
+
+class Viewpoint:
+    """Events with their locators, made once and shared by the windows of all features that look at them."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.frame = Frame(events.columns, events.event_time, events.known_at)
+        self.by_event_time = Locator(events.starts, events.event_time)
+        self.in_order = True
+        self.known = self._veil(events.known_at)
+        self.published = None if events.position is None else self._veil(events.position)
+
+    def _veil(self, stamps: IntArray) -> Veil:
+        """Locate by the latest stamp so far: where it is past a limit, something before is hidden."""
+        so_far = _running_maximum(self.events.starts, stamps)
+        self.in_order &= so_far is stamps
+        return Veil(stamps, Locator(self.events.starts, so_far))
+
+
+def windows_of(
+    viewpoint: Viewpoint,
+    entity: IntArray,
+    as_of: IntArray,
+    *,
+    windows: Sequence[int | None],
+    offset: int,
+    inclusive: bool,
+    position: IntArray | None = None,
+) -> Window:
+    """Return the windows of each row, one after another for each of ``windows``.
+
+    ``windows`` and ``offset`` are microseconds; a window ``None`` is the whole history. An event counts for T iff
+    ``event_time < T``, ``known_at < T`` and it lies in ``[T - offset - window, T - offset)``; an inclusive source has
+    ``<=`` in all three (S3, S4). With a ``position`` per row, it must also lie at or before that (S10). ``entity``
+    indexes the events' entities, -1 for one without events.
+    """
+    absent = entity < 0
+    owner = np.where(absent, 0, entity)
+    end = as_of - offset
+    limits = [Limit(viewpoint.known, as_of, inclusive)]
+    if viewpoint.published is not None and position is not None:
+        limits.append(Limit(viewpoint.published, position, closed=True))
+    hi = viewpoint.by_event_time(owner, end, after=inclusive)
+    whole = hi
+    for limit in limits:
+        whole = np.minimum(whole, limit.veil.so_far(owner, limit.at, after=limit.closed))
+    lo = _begins(viewpoint, owner, end, windows)
+    if absent.any():
+        hi, whole, lo = (np.where(absent, 0, one) for one in (hi, whole, lo))
+    lo = lo.ravel()
+    frame, stop = viewpoint.frame, _repeated(whole, len(windows))
+    if not viewpoint.in_order:
+        row = _repeated(np.arange(len(as_of)), len(windows))
+        lo, stop, index = _around_hidden(lo, stop, hi[row], row, limits)
+        frame = frame if index is None else frame.at(index)
+    return Window(frame, Ranges(np.minimum(lo, stop), stop, {}), _repeated(as_of, len(windows)))
+
+
+def _begins(viewpoint: Viewpoint, owner: IntArray, end: IntArray, windows: Sequence[int | None]) -> IntArray:
+    """Index of the first event of each window, shape ``(windows, rows)``."""
+    lengths = np.array([0 if window is None else window for window in windows], np.int64)
+    lo = viewpoint.by_event_time(owner, end - lengths[:, np.newaxis], after=False)
+    for number, window in enumerate(windows):
+        if window is None:
+            lo[number] = viewpoint.events.starts[owner]
+    return lo
+
+
+def _around_hidden(
+    lo: IntArray, whole: IntArray, hi: IntArray, row: IntArray, limits: Sequence[Limit]
+) -> tuple[IntArray, IntArray, IntArray | None]:
+    """Ranges without the events that are hidden at T.
+
+    Up to ``whole`` all is seen. Where something seen follows something hidden, what that row sees is gathered behind
+    the other events, so that a range stays a range; the third result is that order of events.
+    """
+    events = len(limits[0].veil.stamps)
+    tail = np.maximum(lo, whole)
+    holed = np.flatnonzero(hi > tail)
+    lengths = hi[holed] - tail[holed]
+    index = fold.expand(tail[holed], hi[holed])
+    asking = np.repeat(row[holed], lengths)
+    seen = np.logical_and.reduce([limit.seen(index, asking) for limit in limits])
+    if not seen.any():
+        return lo, whole, None
+    late = index[seen]
+    rows, late_counts = np.unique(np.repeat(holed, lengths)[seen], return_counts=True)
+    base = np.maximum(whole[rows] - lo[rows], 0)
+    counts = base + late_counts
+    ends = np.cumsum(counts)
+    begins = ends - counts
+    gathered = np.empty(int(ends[-1]), np.int64)
+    gathered[fold.expand(begins, begins + base)] = fold.expand(lo[rows], lo[rows] + base)
+    gathered[fold.expand(begins + base, ends)] = late
+    lo, whole = lo.copy(), whole.copy()
+    lo[rows], whole[rows] = events + begins, events + ends
+    return lo, whole, np.concatenate([np.arange(events), gathered])
+
+
+def _repeated(array: IntArray, times: int) -> IntArray:
+    return array if times == 1 else np.concatenate([array] * times)
+
+
+def _running_maximum(starts: IntArray, values: IntArray) -> IntArray:
+    """Largest value so far within each entity; the very same array where values never fall."""
+    falls = np.flatnonzero(values[1:] < values[:-1]) + 1
+    inside = falls[~np.isin(falls, starts)] if len(falls) else falls
+    if not len(inside):
+        return values
+    values = values.copy()
+    for owner in np.unique(starts.searchsorted(inside, side="right") - 1).tolist():
+        part = slice(int(starts[owner]), int(starts[owner + 1]))
+        values[part] = np.maximum.accumulate(values[part])
+    return values

@@ -1,0 +1,174 @@
+"""The batch of windows that a feature's function gets: sorted events, and per row the range of them that it sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from featurestore.arithmetic import constant
+from featurestore.column import Column, Ranges
+from featurestore.errors import ColumnError, FeatureStoreError, suggest
+from featurestore.events import IntArray
+from featurestore.schema import Schema
+from featurestore.values import DTYPES, Values
+
+
+@dataclass(eq=False)
+class Frame:
+    """Events that windows look into, and what their plain columns' folds share."""
+
+    columns: Mapping[str, Values]
+    event_time: IntArray
+    known_at: IntArray
+    index: IntArray | None = None
+    read: set[str] = field(default_factory=set)
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def column(self, name: str) -> Values:
+        """Return the values of a column, at ``index`` if there is one."""
+        self.read.add(name)
+        values = self.columns[name]
+        return values if self.index is None else values.take(self.index)
+
+    def at(self, index: IntArray) -> "Frame":
+        """Return the events at ``index`` of this frame."""
+        chosen = index if self.index is None else self.index[index]
+        return Frame(self.columns, self.event_time, self.known_at, chosen, self.read)
+
+    @property
+    def times(self) -> IntArray:
+        """Event times, microseconds UTC."""
+        return self.event_time if self.index is None else self.event_time[self.index]
+
+
+class Window:
+    """Many windows at once: ``tx.amount`` is a column of events, its reductions give one value per row.
+
+    ``tx[mask]`` keeps the events where a boolean column is true. ``tx["count"]`` reaches a column whose name is taken.
+    """
+
+    def __init__(self, frame: Frame, ranges: Ranges, as_of: IntArray) -> None:
+        self._frame = frame
+        self._ranges = ranges
+        self._as_of = as_of
+
+    def __getattr__(self, name: str) -> Column:
+        """Return a column of the events."""
+        if name.startswith("_"):  # Python's own probing; no field of a schema begins so
+            raise AttributeError(name)
+        return self._column(name)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        """Column of that name, or the window of the events where a boolean column is true."""
+        if isinstance(chosen, str):
+            return self._column(chosen)
+        if not isinstance(chosen, Column):
+            raise ColumnError(f"tx[{chosen!r}]: give a column's name, or a boolean column such as tx[tx.amount > 10].")
+        if chosen.ranges is not self._ranges:
+            raise ColumnError(
+                "This mask is of another window, or has one value per row: make it from this window's own columns."
+            )
+        if chosen.values.kind != "bool":
+            raise ColumnError(f"tx[mask] needs a boolean column; this one is {chosen.values.kind}.")
+        kept = chosen.values.data & chosen.values.mask
+        before = np.concatenate([[0], np.cumsum(kept)])
+        ranges = Ranges(before[self._ranges.lo], before[self._ranges.hi], self._ranges.tally)
+        return Window(self._frame.at(np.flatnonzero(kept)), ranges, self._as_of)
+
+    def __repr__(self) -> str:
+        return f"<Window of {', '.join(self._frame.columns)}>"
+
+    def __bool__(self) -> bool:
+        raise ColumnError("A window is neither true nor false: it holds many windows. Use .count() > 0.")
+
+    def __len__(self) -> int:
+        raise ColumnError("A window has no length: it holds many windows. Use .count().")
+
+    def __iter__(self) -> Any:
+        raise ColumnError(
+            "A window cannot be iterated. Reduce its columns, or use tx.column.apply(function, returns=...)."
+        )
+
+    @property
+    def as_of(self) -> Column:
+        """The instant T of each row, UTC."""
+        return Column(Values("datetime", self._as_of), None, self._ranges.tally)
+
+    @property
+    def event_time(self) -> Column:
+        """When each event happened, UTC."""
+        return self._times("event_time", self._frame.event_time)
+
+    @property
+    def known_at(self) -> Column:
+        """When each event could first be known, UTC (S2)."""
+        return self._times("known_at", self._frame.known_at)
+
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """Columns that the function has asked for."""
+        return frozenset(self._frame.read)
+
+    def count(self) -> Column:
+        """Count the events; 0 on an empty window."""
+        return Column(Values("int", self._ranges.hi - self._ranges.lo), None, self._ranges.tally)
+
+    def since_last(self) -> Column:
+        """Seconds from the last event to T; null on an empty window."""
+        return self.as_of - self.event_time.last()
+
+    def since_first(self) -> Column:
+        """Seconds from the first event to T; null on an empty window."""
+        return self.as_of - self.event_time.first()
+
+    def result(self, returned: Any) -> Values:
+        """Values of what a feature's function returned: one per row.
+
+        Raises
+        ------
+        ColumnError
+            If it is not one value per row.
+        """
+        rows = len(self._as_of)
+        if returned is None:
+            raise ColumnError("it returns None: is its `return` missing? For a feature without value return math.nan.")
+        if isinstance(returned, Column):
+            if returned.ranges is not None:
+                raise ColumnError("it returns a column of events: reduce it to one value per row, such as .mean().")
+            if len(returned.values) == rows:
+                return returned.values
+        if isinstance(returned, Window):
+            raise ColumnError("it returns a window: reduce it to one value per row, for example with .count().")
+        try:
+            return constant(returned, rows)
+        except FeatureStoreError as error:
+            raise ColumnError(f"it returns {returned!r}: return a reduction such as tx.amount.mean().") from error
+
+    def _column(self, name: str) -> Column:
+        frame = self._frame
+        if name not in frame.columns:
+            raise ColumnError(f"No column named {name!r}.{suggest(name, frame.columns)}")
+        return Column(frame.column(name), self._ranges, self._ranges.tally, frame.made.setdefault(name, {}))
+
+    def _times(self, name: str, times: IntArray) -> Column:
+        index, made = self._frame.index, self._frame.made.setdefault(f".{name}", {})
+        values = Values("datetime", times if index is None else times[index])
+        return Column(values, self._ranges, self._ranges.tally, made)
+
+
+def empty_window(schema: Schema, event_time: str) -> Window:
+    """Return a window with no events and no rows, to find out what a function gives."""
+    none = np.zeros(0, np.int64)
+    columns = {
+        one.name: Values(
+            one.kind,
+            np.zeros(0, DTYPES[one.kind]),
+            np.zeros(0, np.bool_) if one.masked else None,
+            np.zeros(0, object) if one.kind == "str" else None,
+        )
+        for one in schema.fields
+    }
+    frame = Frame(columns, none, none)
+    frame.read.add(event_time)
+    return Window(frame, Ranges(none, none, {}), none)
