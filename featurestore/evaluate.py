@@ -1,0 +1,223 @@
+"""The one path: (feature service, spine rows, events) to feature columns.
+
+The training-set builder calls :func:`evaluate` with a million rows, a lookup with one. Nothing else computes a feature.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from featurestore import times
+from featurestore.definition import AS_OF, Feature, RowFeature, located
+from featurestore.errors import DefinitionError, FeatureStoreError
+from featurestore.events import Events
+from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
+from featurestore.values import KINDS, Kind, Values, from_list
+from featurestore.visibility import Viewpoint, windows_of
+from featurestore.window import Window
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+_INT64 = (-(2**63), 2**63 - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Spine:
+    """Rows that ask: ``as_of`` in microseconds UTC, shape ``(n,)``, and the plan's key and request columns.
+
+    ``position`` per row is set where rows ask as of different positions; the events then carry theirs.
+    """
+
+    as_of: IntArray
+    columns: Mapping[str, Values]
+    position: IntArray | None = None
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.as_of)
+
+
+def evaluate(
+    plan: ServicePlan, spine: Spine, events: Mapping[str, Events], entities: Mapping[Keyed, IntArray]
+) -> dict[str, Values]:
+    """Value of each feature of the service for each row, in declared order.
+
+    Parameters
+    ----------
+    plan
+        The service, resolved.
+    spine
+        Rows that ask.
+    events
+        Sorted events of each view the plan reads, by view name.
+    entities
+        For each keyed view, the index of each row's entity among those events, shape ``(n,)``; -1 where there is none.
+    """
+    viewpoints = {name: Viewpoint(one) for name, one in events.items()}
+    made: dict[str, Values] = dict(spine.columns)
+    made[AS_OF] = Values("datetime", spine.as_of)
+    windows: dict[
+        Any, Window
+    ] = {}  # features that look through the same windows share them, and what their columns' folds share
+    for step in plan.steps:
+        if isinstance(step, WindowStep):
+            look = (step.keyed, step.feature.windows, step.feature.offset)
+            if look not in windows:
+                windows[look] = _windows(step, spine, viewpoints[step.keyed.view.name], entities[step.keyed])
+            made |= _window_step(step, windows[look], len(spine))
+        else:
+            made[step.output] = _row_step(step, made, len(spine))
+    return {name: made[name] for name in plan.outputs}
+
+
+def _windows(step: WindowStep, spine: Spine, viewpoint: Viewpoint, entity: IntArray) -> Window:
+    return windows_of(
+        viewpoint,
+        entity,
+        spine.as_of,
+        windows=step.feature.windows,
+        offset=step.feature.offset,
+        inclusive=step.feature.view.source.inclusive,
+        position=spine.position,
+    )
+
+
+def _window_step(step: WindowStep, window: Window, rows: int) -> dict[str, Values]:
+    """One call of the function for all windows of the family."""
+    feature = step.feature
+    with _blamed(feature):
+        values = window.result(feature.function(window))
+    if values.kind != feature.kind:
+        raise DefinitionError(
+            f"{located(feature.function)}: feature {feature.name!r} gave {values.kind} here and {feature.kind} on an "
+            "empty window: its type must not depend on the rows."
+        )
+    if len(step.outputs) == 1:
+        return {step.outputs[0]: values}
+    return {output: values.take(slice(part * rows, (part + 1) * rows)) for part, output in enumerate(step.outputs)}
+
+
+def _row_step(step: RowStep, made: Mapping[str, Values], rows: int) -> Values:
+    inputs = [made[name] for name in step.inputs]
+    feature = step.feature
+    with _blamed(feature):
+        if feature.on_arrays:
+            results = _array_result(feature, feature.function(*map(_as_array, inputs)), rows)
+        elif inputs:
+            results = list(map(feature.function, *map(_as_scalars, inputs)))
+        else:
+            results = [feature.function() for _ in range(rows)]
+    return _checked(feature, results)
+
+
+@contextmanager
+def _blamed(feature: Feature) -> Iterator[None]:
+    """What a user's function raises names the feature, file and line."""
+    try:
+        yield
+    except FeatureStoreError:
+        raise
+    except Exception as error:
+        raise DefinitionError(
+            f"{located(feature.function)}: feature {feature.name!r} raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def _as_scalars(values: Values) -> list[Any]:
+    """Python scalars; a missing float is nan, any other missing value is None (S8)."""
+    if values.kind == "float":
+        data = values.data if values.valid is None else np.where(values.valid, values.data, np.nan)
+        return list(data.tolist())
+    return values.to_list()
+
+
+def _as_array(values: Values) -> np.ndarray[Any, Any]:
+    """Contiguous array: float64 with nan, int64 or bool where the type has no null, else objects with None (S8)."""
+    if values.kind == "float":
+        return np.array(_as_scalars(values), np.float64)
+    if values.kind in ("int", "bool") and values.valid is None:
+        return values.data.copy()
+    if values.kind == "datetime":
+        return np.where(values.mask, values.data, np.iinfo(np.int64).min).view("datetime64[us]")
+    array = np.empty(len(values), object)
+    array[:] = values.to_list()
+    return array
+
+
+def _array_result(feature: RowFeature, result: Any, rows: int) -> list[Any]:
+    array = np.asarray(result)
+    if array.shape != (rows,):
+        raise DefinitionError(
+            f"{located(feature.function)}: feature {feature.name!r} gave an array of shape {array.shape} for {rows} "
+            "rows: return one value per row."
+        )
+    if array.dtype.kind == "M":
+        micros = array.astype("datetime64[us]")
+        return [
+            None if missing else times.to_datetime(at)
+            for at, missing in zip(micros.view(np.int64).tolist(), np.isnat(micros).tolist(), strict=True)
+        ]
+    if array.dtype.kind == "f" and array.dtype != np.float64:
+        array = array.astype(np.float64)
+    return list(array.tolist())
+
+
+def _checked(feature: RowFeature, results: list[Any]) -> Values:
+    """Typed values: None, NaN and infinities are null (S7), anything of another type is an error."""
+    convert = _CONVERT[feature.kind]
+    clean = [None if one is None else convert(one) for one in results]
+    for row, one in enumerate(clean):
+        if one is _WRONG:
+            raise DefinitionError(
+                f"{located(feature.function)}: feature {feature.name!r} is declared {feature.kind} and gave "
+                f"{results[row]!r}, a {type(results[row]).__name__}, for row {row}."
+            )
+        if one is None and not feature.nullable:
+            raise DefinitionError(
+                f"{located(feature.function)}: feature {feature.name!r} gave no value for row {row}: annotate "
+                f"`-> {feature.kind} | None`."
+            )
+    return from_list(feature.kind, clean, nullable=feature.nullable)
+
+
+_WRONG = object()
+
+
+def _float(one: Any) -> Any:
+    if isinstance(one, (bool, np.bool_)) or not isinstance(one, (int, float, np.integer, np.floating)):
+        return _WRONG
+    try:
+        value = float(one)
+    except OverflowError:
+        return None
+    return value if -np.inf < value < np.inf else None
+
+
+def _int(one: Any) -> Any:
+    if isinstance(one, (bool, np.bool_)) or not isinstance(one, (int, np.integer)):
+        return _WRONG
+    return int(one) if _INT64[0] <= one <= _INT64[1] else _WRONG
+
+
+def _bool(one: Any) -> Any:
+    return bool(one) if isinstance(one, (bool, np.bool_)) else _WRONG
+
+
+def _str(one: Any) -> Any:
+    return str(one) if isinstance(one, str) else _WRONG
+
+
+def _datetime(one: Any) -> Any:
+    return one if isinstance(one, datetime) else _WRONG
+
+
+_CONVERT: dict[Kind, Callable[[Any], Any]] = {
+    KINDS[float]: _float,
+    KINDS[int]: _int,
+    KINDS[bool]: _bool,
+    KINDS[str]: _str,
+    KINDS[datetime]: _datetime,
+}
