@@ -1,0 +1,8 @@
+"""The event log: immutable Parquet segments and a small SQLite catalogue that says which of them count."""
+
+from featurestore.log.catalogue import PartRecord
+from featurestore.log.event_log import EventLog
+from featurestore.log.load import Kind, Load
+from featurestore.log.segments import KNOWN_AT, PART, POSITION, Origin, Segment
+
+__all__ = ["KNOWN_AT", "PART", "POSITION", "EventLog", "Kind", "Load", "Origin", "PartRecord", "Segment"]

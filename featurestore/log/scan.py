@@ -1,0 +1,139 @@
+"""Reading segments: the columns asked for, of the types of one schema, up to a position."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featurestore.errors import NotMaterialized, SchemaChanged, suggest
+from featurestore.log.segments import ENCODED, PART, POSITION, SYSTEM, Segment, damaged, is_text
+
+
+def rows_of(
+    segment: Segment,
+    names: Sequence[str],
+    schema: pa.Schema,
+    position: int | None,
+    part: str | None,
+    *,
+    encode_strings: bool,
+) -> pa.Table:
+    """Columns of a segment's rows up to a position and of a part."""
+    later = position is not None and not within(segment, position)
+    mixed = part is not None and segment.part is None
+    extra = [name for name, needed in ((POSITION, later), (PART, mixed)) if needed and name not in names]
+    table = read(segment, [*names, *extra], schema=schema, encode_strings=encode_strings)
+    if later:
+        table = table.filter(pc.less_equal(table.column(POSITION), position))
+    if mixed:
+        table = table.filter(pc.equal(table.column(PART).cast(pa.string()), part))
+    return table.select(list(names))
+
+
+def within(segment: Segment, position: int) -> bool:
+    """Whether all its rows lie at or before the position."""
+    return segment.last_position is not None and segment.last_position <= position
+
+
+def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, encode_strings: bool = False) -> pa.Table:
+    """Read columns of a segment, in the order asked; those of ``schema`` that it lacks are null.
+
+    Raises
+    ------
+    StoreDamaged
+        If the file is missing, of another size than recorded, or fails a page's checksum.
+    SchemaChanged
+        If a column has another type than ``schema`` says.
+    NotMaterialized
+        If a column is not in ``schema``.
+    """
+    types = {name: target_type(name, schema, encode_strings=encode_strings) for name in columns}
+    held = schema_of(segment)
+    there = [name for name in types if name in held.names]
+    encoded = [name for name in there if types[name] == ENCODED]
+    try:
+        with pq.ParquetFile(segment.path, read_dictionary=encoded, page_checksum_verification=True) as file:
+            table = file.read(columns=there)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged([segment], str(error)) from error
+    arrays = [
+        _conform(table.column(name), kind, segment, name) if name in held.names else _filled(segment, name, kind)
+        for name, kind in types.items()
+    ]
+    return pa.table(arrays, names=list(types))
+
+
+def every_column(schema: pa.Schema) -> list[str]:
+    """Names of the source's columns, then the system columns."""
+    return [*(name for name in schema.names if name not in SYSTEM), *SYSTEM]
+
+
+def target_type(name: str, schema: pa.Schema, *, encode_strings: bool = False) -> pa.DataType:
+    """Type that a read gives a column.
+
+    Raises
+    ------
+    NotMaterialized
+        If the schema has no such column.
+    """
+    if name in SYSTEM:
+        return SYSTEM[name]
+    if name not in schema.names:
+        raise NotMaterialized(f"The log holds no column {name!r}.{suggest(name, every_column(schema))}")
+    kind = schema.field(name).type
+    return ENCODED if encode_strings and is_text(kind) else kind
+
+
+def schema_of(segment: Segment) -> pa.Schema:
+    """Arrow schema of a segment's file.
+
+    Raises
+    ------
+    StoreDamaged
+        If the file is missing, of another size than recorded, or no Parquet file.
+    """
+    try:
+        size = segment.path.stat().st_size
+        if size != segment.size:
+            raise damaged([segment], f"it has {size} bytes where {segment.size} were written")
+        with pq.ParquetFile(segment.path) as file:
+            return file.schema_arrow
+    except (OSError, pa.ArrowException) as error:
+        raise damaged([segment], str(error)) from error
+
+
+def common_schema(found: Sequence[Segment]) -> pa.Schema:
+    """Columns of all segments together.
+
+    Raises
+    ------
+    SchemaChanged
+        If a column has different types in them.
+    """
+    try:
+        return pa.unify_schemas([schema_of(one) for one in found] or [pa.schema([])])
+    except pa.ArrowException as error:
+        raise SchemaChanged(
+            f"Segments of source {found[0].source!r} differ in more than added columns: {error}"
+        ) from error
+
+
+def _filled(segment: Segment, name: str, kind: pa.DataType) -> pa.Array:
+    if name == POSITION and segment.first_position is not None:
+        return pa.repeat(pa.scalar(segment.first_position, pa.int64()), segment.rows)
+    return pa.nulls(segment.rows, kind)
+
+
+def _conform(array: pa.ChunkedArray, kind: pa.DataType, segment: Segment, name: str) -> pa.ChunkedArray:
+    """Encode or decode strings; anything else is another type than the rows were written with."""
+    if array.type == kind:
+        return array
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    held = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if held != plain:
+        raise SchemaChanged(
+            f"Column {name!r} of source {segment.source!r} is {held} in the log and {plain} in the schema. "
+            "A schema may gain nullable columns only: give the column its old type, or add one of another name."
+        )
+    return array.cast(kind)
