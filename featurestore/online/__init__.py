@@ -1,0 +1,261 @@
+"""The online store: finds and orders packed events; never looks into them, never computes a feature.
+
+It is the one authority on positions: every append and every published load that advances takes the next one, and a
+position is published only when all up to it is readable (S10). Two kinds of events make a view: those of its *runs*,
+written by loads and published together, and the *tail*, what appends have added since.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from featurestore.events import IntArray
+
+Piece = tuple[str, int, bytes]
+"""(entity's key text, newest event_time in the blob in microseconds UTC, packed events)."""
+
+Packer = Callable[[int, IntArray], tuple[bytes, Mapping[str, Sequence[Piece]]]]
+"""Gives, for the arrival stamp and the rows kept, the journal's payload and the pieces of each view."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The newest published position, and the newest arrival stamp (microseconds UTC)."""
+
+    position: int
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one read saw at one position: per view and asked entity, in order, its blobs in any order.
+
+    ``horizons`` has the views that loads have filled: events older than that instant (microseconds UTC) may be missing;
+    ``None``: all are there.
+    """
+
+    position: int
+    stamp: int
+    blobs: Mapping[str, list[list[bytes]]]
+    horizons: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keys:
+    """Keys of rows (S6): 64-bit hashes of key and payload, shape ``(rows,)``; without ``has_key`` the key is null."""
+
+    key_hash: IntArray
+    payload_hash: IntArray
+    has_key: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownKeys:
+    """Pairs (key hash, payload hash) that a store holds, sorted by key hash; one hash may have several payloads."""
+
+    key_hash: IntArray
+    payload_hash: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows to append.
+
+    Parameters
+    ----------
+    rows
+        How many.
+    now
+        The clock at arrival, microseconds UTC.
+    pack
+        Called once, inside the transaction, with the arrival stamp and the numbers of the rows kept.
+    keys
+        Their keys; ``None`` where the source has none.
+    confirm
+        Called, inside the transaction too, with the rows whose key hash is known with another payload, in the store
+        or earlier in the batch. It raises if the keys are equal; it returns if only their hashes are, and the rows
+        are kept.
+    """
+
+    rows: int
+    now: int
+    pack: Packer
+    keys: Keys | None = None
+    confirm: Callable[[IntArray], None] = lambda rows: None  # noqa: ARG005 - named for who reads the signature
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receipt:
+    """What an append did: position, arrival stamp, the numbers of the rows kept, how many were known already."""
+
+    position: int
+    known_at: int
+    kept: IntArray
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One append, as its batch packed it."""
+
+    position: int
+    source: str
+    stamp: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """What a view holds.
+
+    Parameters
+    ----------
+    horizon
+        Events older than this may be missing (microseconds UTC); ``None``: all are there.
+    columns
+        Columns that its blobs were packed with.
+    runs
+        Numbers of its published runs; the store fills them in.
+    tail_from
+        Appends up to this position are in the runs; the store fills it in.
+    """
+
+    horizon: int | None = None
+    columns: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
+    tail_from: int = 0
+
+
+class OnlineStore(Protocol):
+    """A store of packed events. Every method may be called from any thread.
+
+    Every method raises ``StoreBusy`` where another process holds the store too long, ``StoreDamaged`` where it cannot
+    be read, and ``NewerFormat`` where a later version of the product wrote it.
+    """
+
+    def state(self) -> State:
+        """Give the newest published position and arrival stamp."""
+        ...
+
+    def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
+        """Read entities' events in one consistent snapshot.
+
+        Parameters
+        ----------
+        wants
+            Per view the key texts of the entities; unknown ones have no blobs.
+        since
+            Per view, microseconds UTC: blobs whose newest event is older may be left out. Absent or ``None``: all.
+        """
+        ...
+
+    def append(self, source: str, batch: Batch) -> Receipt:
+        """Append rows durably, all or none; what is acknowledged survives a crash.
+
+        Known rows (same key, same payload) are dropped and counted. The arrival stamp is ``max(now, newest stamp)``.
+        If nothing is kept, position and newest stamp stay.
+
+        Raises
+        ------
+        ConflictingRows
+            Whatever ``batch.confirm`` raises; nothing is appended.
+        """
+        ...
+
+    def journal(self, after: int) -> Iterator[JournalEntry]:
+        """Give the appends with a position above ``after``, in order."""
+        ...
+
+    def trim_journal(self, upto: int) -> None:
+        """Forget journal entries up to a position; their events stay readable."""
+        ...
+
+    def seen(self, source: str, key_hash: IntArray) -> KnownKeys:
+        """Give what is stored under any of these key hashes."""
+        ...
+
+    def begin_load(self, load_id: str) -> None:
+        """Begin a load, or begin it again: what it staged before is gone.
+
+        Raises
+        ------
+        OperationError
+            If a load of that id has been published.
+        """
+        ...
+
+    def write_run(self, load_id: str, view: str, rows: Iterable[Piece]) -> int:
+        """Stage events of a view; several calls of one load add to one run. Best in order of key text.
+
+        Returns
+        -------
+        int
+            The run's number.
+        """
+        ...
+
+    def write_keys(self, load_id: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
+        """Stage keys of a source. Each call makes a run of its own: give all keys at once where memory allows."""
+        ...
+
+    def key_runs(self, source: str) -> tuple[int, ...]:
+        """Give the numbers of a source's published runs of keys."""
+        ...
+
+    def publish_load(
+        self,
+        load_id: str,
+        *,
+        views: Mapping[str, ViewState],
+        replaces: Collection[int] = (),
+        tail_upto: int | None = None,
+        advances: bool = True,
+        stamp: int | None = None,
+        expect_position: int | None = None,
+    ) -> int | None:
+        """Make a load visible in one step. Publishing it again changes nothing and gives the same position.
+
+        Parameters
+        ----------
+        views
+            The views that it fills, with their new horizon and columns.
+        replaces
+            Numbers of runs, of events or keys, that it stands in for.
+        tail_upto
+            Appends up to this position are in the load: they leave the tail of these views.
+        advances
+            Whether it takes the next position (new events) or keeps the current one (the same events, stored better).
+        stamp
+            The newest known_at that it brings, where that is an arrival: later stamps are not below it.
+        expect_position
+            Position at which its keys were compared with :meth:`seen`.
+
+        Returns
+        -------
+        int or None
+            Its position; ``None``, and nothing is changed, if a key that was appended after ``expect_position`` is
+            among its keys: compare them again.
+        """
+        ...
+
+    def published(self, load_id: str) -> int | None:
+        """Give the position at which a load was published; ``None`` if it was not."""
+        ...
+
+    def abandon(self, load_id: str) -> None:
+        """Drop what an unpublished load has staged; an unknown load is none."""
+        ...
+
+    def views(self) -> Mapping[str, ViewState]:
+        """Give the views that loads have filled."""
+        ...
+
+    def delete(self, view: str, keys: Collection[str]) -> None:
+        """Erase entities' events from a view, staged ones included, so that their bytes are gone too."""
+        ...
+
+    def close(self) -> None:
+        """Close; the store can be opened again."""
+        ...

@@ -1,0 +1,79 @@
+"""Keys of events (S6): which rows of a batch are new, and sorted blocks of keys that a store looks up fast."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from featurestore.events import IntArray
+from featurestore.online import Keys, KnownKeys
+
+BLOCK = 512
+NO_KEYS = KnownKeys(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sifted:
+    """Rows to keep, ascending; those of them that are ``suspect``, their key hash being known with another payload."""
+
+    kept: IntArray
+    suspect: IntArray
+    duplicates: int
+
+
+def sift(rows: int, keys: Keys | None, known: KnownKeys) -> Sifted:
+    """Drop rows whose key and payload are known, or come earlier among the rows; rows without a key all stay."""
+    if keys is None:
+        return Sifted(np.arange(rows), np.zeros(0, np.int64), 0)
+    row = np.flatnonzero(keys.has_key)
+    stored = len(known.key_hash)
+    key = np.concatenate([known.key_hash, signed(keys.key_hash)[row]])
+    payload = np.concatenate([known.payload_hash, signed(keys.payload_hash)[row]])
+    place = np.lexsort(
+        (np.arange(len(key)), payload, key)
+    )  # what is stored comes first among equals, then the earlier row
+    key, payload = key[place], payload[place]
+    new_key = np.append(True, key[1:] != key[:-1])[: len(key)]
+    new_pair = new_key | np.append(True, payload[1:] != payload[:-1])[: len(key)]
+    group = np.cumsum(new_key) - 1
+    first = np.full(int(new_key.sum()), len(key))
+    np.minimum.at(first, group, place)
+    fresh = place >= stored
+    repeated = row[place[fresh & ~new_pair] - stored]
+    suspect = row[place[fresh & new_pair & (place != first[group])] - stored]
+    keep = np.ones(rows, np.bool_)
+    keep[repeated] = False
+    return Sifted(np.flatnonzero(keep), np.sort(suspect), len(repeated))
+
+
+def signed(hashes: np.ndarray[Any, Any]) -> IntArray:
+    """64-bit hashes as int64, the same bits: what SQLite stores and everything here sorts by."""
+    return np.ascontiguousarray(hashes).view(np.int64)
+
+
+def key_blocks(key_hash: IntArray, payload_hash: IntArray) -> Iterator[tuple[int, int, bytes]]:
+    """Sorted blocks (first hash, last hash, packed pairs); equal hashes share a block."""
+    key, payload = signed(key_hash), signed(payload_hash)
+    place = np.lexsort((payload, key))
+    key, payload = key[place], payload[place]
+    cuts = np.unique(np.searchsorted(key, key[::BLOCK], side="left"))
+    for low, high in pairwise([*cuts.tolist(), len(key)]):
+        yield int(key[low]), int(key[high - 1]), key[low:high].tobytes() + payload[low:high].tobytes()
+
+
+def match(block: bytes, asked: IntArray) -> KnownKeys:
+    """Pairs of a block whose key hash is among ``asked`` (sorted)."""
+    key, payload = np.frombuffer(block, np.int64).reshape(2, -1)
+    place = np.minimum(np.searchsorted(asked, key), len(asked) - 1)
+    found = asked[place] == key
+    return KnownKeys(key[found], payload[found])
+
+
+def joined(parts: Sequence[KnownKeys]) -> KnownKeys:
+    """All pairs of all parts, sorted by key hash."""
+    key = np.concatenate([part.key_hash for part in (NO_KEYS, *parts)])
+    payload = np.concatenate([part.payload_hash for part in (NO_KEYS, *parts)])
+    place = np.lexsort((payload, key))
+    return KnownKeys(key[place], payload[place])

@@ -1,0 +1,250 @@
+"""The online store in one SQLite file: many readers in many processes, one writer at a time, no server.
+
+The file is in WAL mode: a read is one transaction and waits for nobody. An append is one transaction, synced before it
+returns. What loads write is in :mod:`featurestore.online.sqlite_loads`.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from featurestore.events import IntArray
+from featurestore.online import (
+    Batch,
+    JournalEntry,
+    KnownKeys,
+    Piece,
+    Receipt,
+    Snapshot,
+    State,
+    ViewState,
+    sqlite_loads,
+)
+from featurestore.online.connection import Connection, Connections, in_words, translated
+from featurestore.online.keys import NO_KEYS, sift, signed
+from featurestore.online.sqlite_keys import known_keys, live_runs
+
+_ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
+_BEGINNING = -(1 << 63)
+
+
+class SQLiteStore:
+    """The :class:`~featurestore.online.OnlineStore` of one machine.
+
+    Parameters
+    ----------
+    path
+        The file; it and its folder are made when first needed. Two files beside it (``-wal``, ``-shm``) belong to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connections = Connections(path)
+
+    def state(self) -> State:
+        """Give the newest published position and arrival stamp (the lowest int64 before any arrival)."""
+        with self._connected() as connection:
+            return State(*connection.execute("SELECT position, stamp FROM state").fetchone())
+
+    def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
+        """Read entities' events in one snapshot: see :meth:`~featurestore.online.OnlineStore.read`."""
+        try:
+            connection = self._connections.get()
+            execute = connection.execute
+            execute("BEGIN")
+            try:
+                position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
+                if generation != connection.generation:
+                    _learn_runs(connection, generation)
+                blobs = {}
+                for view, keys in wants.items():
+                    statement, taken = connection.statements.get(view, _TAIL_ALONE)
+                    oldest = since.get(view)
+                    oldest = _BEGINNING if oldest is None else oldest
+                    blobs[view] = [[blob for (blob,) in execute(statement, (key, oldest, view, taken))] for key in keys]
+            finally:
+                execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        return Snapshot(position, stamp, blobs, connection.horizons)
+
+    def append(self, source: str, batch: Batch) -> Receipt:
+        """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
+        with self._connected() as connection, connection.writing():
+            position, newest = connection.execute("SELECT position, stamp FROM state").fetchone()
+            stamp = max(batch.now, newest)
+            asked = None if batch.keys is None else batch.keys.key_hash[batch.keys.has_key]
+            sifted = sift(batch.rows, batch.keys, NO_KEYS if asked is None else known_keys(connection, source, asked))
+            if len(sifted.suspect):
+                batch.confirm(sifted.suspect)
+            if not len(sifted.kept):
+                return Receipt(position, stamp, sifted.kept, sifted.duplicates)
+            payload, views = batch.pack(stamp, sifted.kept)
+            position += 1
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", (position, source, stamp, payload))
+            for view, pieces in views.items():
+                rows = [(view, key, position, last_time, blob) for key, last_time, blob in pieces]
+                connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
+            _remember_keys(connection, source, batch, sifted.kept, position)
+            connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
+            return Receipt(position, stamp, sifted.kept, sifted.duplicates)
+
+    def journal(self, after: int) -> Iterator[JournalEntry]:
+        """Give the appends with a position above ``after``, in order; those that arrive meanwhile may be among them."""
+        statement = "SELECT position, source, stamp, payload FROM journal WHERE position > ? ORDER BY position LIMIT ?"
+        while True:
+            with self._connected() as connection:
+                rows = connection.execute(statement, (after, _ENTRIES)).fetchall()
+            for row in rows:
+                yield JournalEntry(*row)
+            if len(rows) < _ENTRIES:
+                return
+            after = rows[-1][0]
+
+    def trim_journal(self, upto: int) -> None:
+        """Forget journal entries up to a position."""
+        with self._staging() as connection:
+            sqlite_loads.trim_journal(connection, upto)
+
+    def seen(self, source: str, key_hash: IntArray) -> KnownKeys:
+        """Give what is stored under any of these key hashes, sorted by key hash."""
+        with self._connected() as connection, connection.reading():
+            return known_keys(connection, source, key_hash)
+
+    def begin_load(self, load_id: str) -> None:
+        """Begin a load: see :meth:`~featurestore.online.OnlineStore.begin_load`."""
+        with self._staging() as connection:
+            sqlite_loads.begin(connection, load_id)
+
+    def write_run(self, load_id: str, view: str, rows: Iterable[Piece]) -> int:
+        """Stage events of a view: see :meth:`~featurestore.online.OnlineStore.write_run`."""
+        with self._staging() as connection:
+            return sqlite_loads.write_events(connection, load_id, view, rows)
+
+    def write_keys(self, load_id: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
+        """Stage keys of a source: see :meth:`~featurestore.online.OnlineStore.write_keys`."""
+        with self._staging() as connection:
+            return sqlite_loads.write_keys(connection, load_id, source, key_hash, payload_hash)
+
+    def key_runs(self, source: str) -> tuple[int, ...]:
+        """Give the numbers of a source's published runs of keys."""
+        with self._connected() as connection:
+            return live_runs(connection, source)
+
+    def publish_load(
+        self,
+        load_id: str,
+        *,
+        views: Mapping[str, ViewState],
+        replaces: Collection[int] = (),
+        tail_upto: int | None = None,
+        advances: bool = True,
+        stamp: int | None = None,
+        expect_position: int | None = None,
+    ) -> int | None:
+        """Make a load visible in one step: see :meth:`~featurestore.online.OnlineStore.publish_load`."""
+        with self._connected() as connection:
+            position = sqlite_loads.publish(
+                connection,
+                load_id,
+                views=views,
+                replaces=replaces,
+                tail_upto=tail_upto,
+                advances=advances,
+                stamp=stamp,
+                expect_position=expect_position,
+            )
+        with self._staging() as connection:
+            sqlite_loads.clear(connection)
+        return position
+
+    def published(self, load_id: str) -> int | None:
+        """Give the position at which a load was published; ``None`` if it was not."""
+        with self._connected() as connection:
+            found = connection.execute("SELECT position FROM loads WHERE id = ?", (load_id,)).fetchone()
+            return None if found is None else found[0]
+
+    def abandon(self, load_id: str) -> None:
+        """Drop what an unpublished load has staged."""
+        with self._staging() as connection:
+            sqlite_loads.abandon(connection, load_id)
+
+    def views(self) -> Mapping[str, ViewState]:
+        """Give the views that loads have filled."""
+        with self._connected() as connection, connection.reading():
+            runs = _runs(connection)
+            found = connection.execute("SELECT name, horizon, columns, tail_from FROM views").fetchall()
+        return {
+            name: ViewState(horizon, tuple(columns.split(",")) if columns else (), tuple(runs.get(name, ())), tail_from)
+            for name, horizon, columns, tail_from in found
+        }
+
+    def delete(self, view: str, keys: Collection[str]) -> None:
+        """Erase entities' events from a view, staged ones included; the pages that held them are overwritten.
+
+        Journal entries hold whole batches and stay: trim them. Space that runs freed earlier keeps its bytes until it
+        is reused.
+        """
+        with self._staging() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            sqlite_loads.delete(connection, view, keys)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of writes still has the pages as they were
+
+    def close(self) -> None:
+        """Close every thread's connection. Using the store afterwards is an error; open it anew."""
+        self._connections.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with in_words(self.path):
+            yield self._connections.get()
+
+    @contextmanager
+    def _staging(self) -> Iterator[Connection]:
+        """Open a connection that syncs no commit: staged rows count for nothing until a publish syncs all."""
+        with in_words(self.path):
+            self._connections.get()
+            connection = Connection(self.path, synchronous="NORMAL")
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+
+_TAIL = "SELECT blob FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AND last_time >= ?2"
+_TAIL_ALONE = (_TAIL, 0)
+
+
+def _learn_runs(connection: Connection, generation: int) -> None:
+    """Note each view's statement: its runs, then its tail. It holds until the next load is published."""
+    views = connection.execute("SELECT name, tail_from, horizon FROM views").fetchall()
+    taken = {name: position for name, position, _ in views}
+    statements = {}
+    for view, runs in _runs(connection).items():
+        arms = [f"SELECT blob FROM run_{run} WHERE key = ?1 AND last_time >= ?2" for run in runs]
+        statements[view] = (" UNION ALL ".join([*arms, _TAIL]), taken.get(view, 0))
+    for view, position in taken.items():
+        statements.setdefault(view, (_TAIL, position))
+    connection.statements, connection.generation = statements, generation
+    connection.horizons = {name: horizon for name, _, horizon in views}
+
+
+def _runs(connection: Connection) -> dict[str, list[int]]:
+    """List the published runs of events of each view."""
+    runs: dict[str, list[int]] = {}
+    for run, view in connection.execute(
+        "SELECT id, name FROM runs WHERE kind = 'events' AND state = 'live' ORDER BY id"
+    ):
+        runs.setdefault(view, []).append(run)
+    return runs
+
+
+def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntArray, position: int) -> None:
+    if batch.keys is None:
+        return
+    rows = kept[batch.keys.has_key[kept]]
+    key, payload = signed(batch.keys.key_hash)[rows].tolist(), signed(batch.keys.payload_hash)[rows].tolist()
+    connection.sqlite.executemany(
+        "INSERT INTO keys VALUES (?, ?, ?, ?)", [(source, k, p, position) for k, p in zip(key, payload, strict=True)]
+    )

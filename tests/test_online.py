@@ -1,0 +1,209 @@
+"""What every online store does: each test runs once per store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from online_workers import VIEW, batch, keyed
+
+from featurestore.errors import ConflictingRows, OperationError
+from featurestore.events import IntArray
+from featurestore.online import Batch, JournalEntry, OnlineStore, State, ViewState
+from featurestore.online.sqlite import SQLiteStore
+
+FULL = ViewState()
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStore]:
+    made: OnlineStore = {"sqlite": SQLiteStore}[request.param](tmp_path / "online.sqlite")
+    yield made
+    made.close()
+
+
+def events(store: OnlineStore, entity: str = "c1", since: int | None = None) -> list[bytes]:
+    return sorted(store.read({VIEW: [entity]}, {VIEW: since}).blobs[VIEW][0])
+
+
+def load(store: OnlineStore, name: str, *blobs: bytes, entity: str = "c1") -> None:
+    store.begin_load(name)
+    store.write_run(name, VIEW, [(entity, 50, blob) for blob in blobs])
+
+
+def test_a_new_store_is_at_position_zero_and_knows_nobody(store: OnlineStore) -> None:
+    assert store.state().position == 0
+    assert store.read({VIEW: ["c1", "c2"]}, {}).blobs == {VIEW: [[], []]}
+    assert store.views() == {}
+
+
+def test_an_appended_event_is_in_the_next_read(store: OnlineStore) -> None:
+    receipt = store.append("payments", batch("one", now=7))
+    assert (receipt.position, receipt.known_at, receipt.kept.tolist(), receipt.duplicates) == (1, 7, [0], 0)
+    snapshot = store.read({VIEW: ["c2", "c1"]}, {VIEW: None})
+    assert (snapshot.position, snapshot.stamp, snapshot.blobs) == (1, 7, {VIEW: [[], [b"one"]]})
+
+
+def test_each_append_takes_the_next_position_and_stamps_never_decrease(store: OnlineStore) -> None:
+    receipts = [store.append("payments", batch("x", now=now)) for now in (100, 90, 110)]
+    assert [receipt.position for receipt in receipts] == [1, 2, 3]
+    assert [receipt.known_at for receipt in receipts] == [100, 100, 110]
+    assert store.state() == State(3, 110)
+
+
+def test_a_row_delivered_twice_counts_once(store: OnlineStore) -> None:
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    receipt = store.append("payments", batch("a", "b", "b", keys=[(1, 11), (2, 22), (2, 22)]))
+    assert (receipt.position, receipt.kept.tolist(), receipt.duplicates) == (2, [1], 2)
+    assert events(store) == [b"a", b"b"]
+
+
+def test_a_batch_of_known_rows_changes_nothing(store: OnlineStore) -> None:
+    store.append("payments", batch("a", now=5, keys=[(1, 11)]))
+    receipt = store.append("payments", batch("a", now=9, keys=[(1, 11)]))
+    assert (receipt.position, receipt.kept.tolist(), receipt.duplicates) == (1, [], 1)
+    assert store.state() == State(1, 5)
+
+
+def test_rows_without_a_key_are_never_duplicates(store: OnlineStore) -> None:
+    store.append("payments", batch("a", "a", keys=[(None, 11), (None, 11)]))
+    assert store.append("payments", batch("a", keys=[(None, 11)])).duplicates == 0
+    assert store.append("refunds", batch("a", keys=[(0, 11)])).duplicates == 0
+    assert events(store) == [b"a"] * 4
+
+
+def test_a_known_key_with_another_payload_is_refused_whole(store: OnlineStore) -> None:
+    def refuse(rows: IntArray) -> None:
+        raise ConflictingRows(f"rows {rows.tolist()}")
+
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    rows = batch("new", "changed", "b", "b!", keys=[(9, 99), (1, 12), (2, 21), (2, 22)])
+    with pytest.raises(ConflictingRows, match=r"rows \[1, 3\]"):
+        store.append("payments", Batch(rows.rows, rows.now, rows.pack, rows.keys, refuse))
+    assert events(store) == [b"a"]
+    assert store.state().position == 1
+
+
+def test_keys_that_only_share_a_hash_are_both_kept(store: OnlineStore) -> None:
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    assert store.append("payments", batch("b", keys=[(1, 12)])).kept.tolist() == [0]
+    assert store.append("payments", batch("a", "b", keys=[(1, 11), (1, 12)])).duplicates == 2
+    assert store.seen("payments", np.array([1, 5])).payload_hash.tolist() == [11, 12]
+
+
+def test_the_journal_gives_appends_in_order_and_forgets_what_is_trimmed(store: OnlineStore) -> None:
+    for text in ("a", "b", "c"):
+        store.append("payments", batch(text, now=3))
+    assert [entry.position for entry in store.journal(0)] == [1, 2, 3]
+    assert list(store.journal(2)) == [JournalEntry(3, "payments", 3, b"c")]
+    store.trim_journal(2)
+    assert [entry.payload for entry in store.journal(0)] == [b"c"]
+    assert events(store) == [b"a", b"b", b"c"]
+
+
+def test_a_long_journal_is_given_whole(store: OnlineStore) -> None:
+    for number in range(130):
+        store.append("payments", batch(str(number)))
+    assert [entry.payload for entry in store.journal(0)] == [str(number).encode() for number in range(130)]
+
+
+def test_a_load_is_seen_when_it_is_published_and_not_before(store: OnlineStore) -> None:
+    load(store, "first", b"a", b"b")
+    assert (events(store), store.published("first"), store.views()) == ([], None, {})
+    state = ViewState(horizon=40, columns=("amount", "merchant"))
+    assert store.publish_load("first", views={VIEW: state}, stamp=70) == 1
+    assert events(store) == [b"a", b"b"]
+    assert store.state() == State(1, 70)
+    found = store.views()[VIEW]
+    assert (found.horizon, found.columns, len(found.runs)) == (40, ("amount", "merchant"), 1)
+
+
+def test_publishing_a_load_again_changes_nothing(store: OnlineStore) -> None:
+    load(store, "first", b"a")
+    assert store.publish_load("first", views={VIEW: FULL}) == 1
+    store.append("payments", batch("b"))
+    assert store.publish_load("first", views={VIEW: FULL}) == store.published("first") == 1
+    assert store.state().position == 2
+    with pytest.raises(OperationError, match="'first' was published at position 1"):
+        store.begin_load("first")
+
+
+def test_a_load_replaces_runs_and_the_tail_that_it_has_taken_in(store: OnlineStore) -> None:
+    load(store, "first", b"a")
+    store.publish_load("first", views={VIEW: FULL})
+    store.append("payments", batch("b"))
+    load(store, "second", b"a+b")
+    store.append("payments", batch("c"))
+    replaced = store.views()[VIEW].runs
+    assert store.publish_load("second", views={VIEW: FULL}, replaces=replaced, tail_upto=2, advances=False) == 3
+    assert events(store) == [b"a+b", b"c"]
+    assert store.views()[VIEW].tail_from == 2
+
+
+def test_an_abandoned_load_leaves_nothing(store: OnlineStore) -> None:
+    load(store, "first", b"a")
+    store.abandon("first")
+    store.abandon("never begun")
+    with pytest.raises(OperationError, match="No load 'first' has begun"):
+        store.publish_load("first", views={VIEW: FULL})
+    assert events(store) == []
+
+
+def test_a_load_begun_again_starts_afresh(store: OnlineStore) -> None:
+    load(store, "first", b"half")
+    load(store, "first", b"whole")
+    store.publish_load("first", views={VIEW: FULL})
+    assert events(store) == [b"whole"]
+
+
+def test_one_load_writes_a_view_in_several_calls(store: OnlineStore) -> None:
+    store.begin_load("first")
+    runs = {store.write_run("first", VIEW, [("c1", 50, blob)]) for blob in (b"a", b"b")}
+    store.publish_load("first", views={VIEW: FULL})
+    assert store.views()[VIEW].runs == tuple(runs)
+    assert events(store) == [b"a", b"b"]
+
+
+def test_what_is_too_old_is_left_out(store: OnlineStore) -> None:
+    store.begin_load("first")
+    store.write_run("first", VIEW, [("c1", 10, b"old"), ("c1", 20, b"edge")])
+    store.publish_load("first", views={VIEW: FULL})
+    store.append("payments", batch("tail", now=30))
+    assert events(store, since=20) == [b"edge", b"tail"]
+    assert events(store, since=31) == []
+
+
+def test_keys_of_a_published_load_are_known(store: OnlineStore) -> None:
+    store.begin_load("first")
+    hashes = np.arange(0, 4000, 2, dtype=np.int64)
+    store.write_keys("first", "payments", hashes, hashes + 7)
+    assert len(store.seen("payments", hashes).key_hash) == 0
+    store.publish_load("first", views={})
+    found = store.seen("payments", np.array([5000, 3998, 1024, 0, 3, -1]))
+    assert (found.key_hash.tolist(), found.payload_hash.tolist()) == ([0, 1024, 3998], [7, 1031, 4005])
+    assert store.append("payments", batch("x", "y", keys=[(1024, 1031), (1025, 1)])).kept.tolist() == [1]
+    assert len(store.key_runs("payments")) == 1
+    assert store.key_runs("refunds") == ()
+
+
+def test_a_load_whose_key_was_appended_meanwhile_is_not_published(store: OnlineStore) -> None:
+    load(store, "first", b"a")
+    keys = keyed([(1, 11), (2, 22)])
+    store.write_keys("first", "payments", keys.key_hash, keys.payload_hash)
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    assert store.publish_load("first", views={VIEW: FULL}, expect_position=0) is None
+    assert store.published("first") is None
+    assert events(store) == [b"a"]
+    assert store.publish_load("first", views={VIEW: FULL}, expect_position=1) == 2
+
+
+def test_a_deleted_entity_is_gone_from_runs_staged_runs_and_the_tail(store: OnlineStore) -> None:
+    load(store, "first", b"run")
+    store.publish_load("first", views={VIEW: FULL})
+    load(store, "second", b"staged")
+    store.append("payments", batch("tail"))
+    store.append("payments", batch("other", entity="c2"))
+    store.delete(VIEW, ["c1"])
+    store.publish_load("second", views={VIEW: FULL})
+    assert events(store) == []
+    assert events(store, "c2") == [b"other"]
