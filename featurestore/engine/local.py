@@ -1,0 +1,43 @@
+"""Run ``evaluate`` on this machine: read the events of the spine's entities from the log, order them, evaluate."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from featurestore.definition import Source
+from featurestore.evaluate import Spine, evaluate
+from featurestore.events import Events, IntArray
+from featurestore.log import EventLog
+from featurestore.plan import Keyed, ServicePlan
+from featurestore.values import Values
+from featurestore.view import KNOWN_AT, POSITION, events_of
+
+
+class LocalEngine:
+    """The default engine."""
+
+    def run(self, plan: ServicePlan, spine: Spine, log: EventLog, position: int) -> Mapping[str, Values]:
+        """Features of each row, seeing the log up to ``position`` (or up to the spine's own position per row)."""
+        tables: dict[str, pa.Table] = {}
+        events: dict[str, Events] = {}
+        entities: dict[Keyed, IntArray] = {}
+        for view in plan.views:
+            source = view.source
+            if source.name not in tables:
+                tables[source.name] = read(source, log, position, with_position=spine.position is not None)
+            roles = [keyed for keyed in plan.keyed if keyed.view.name == view.name]
+            events[view.name], codes = events_of(
+                view, tables[source.name], [_key_columns(spine, keyed) for keyed in roles]
+            )
+            entities |= dict(zip(roles, codes, strict=True))
+        return evaluate(plan, spine, events, entities)
+
+
+def read(source: Source, log: EventLog, position: int | None, *, with_position: bool = False) -> pa.Table:
+    """Events of a source up to a position, with ``__known_at``."""
+    columns = [*source.fields.names, KNOWN_AT, *([POSITION] if with_position else [])]
+    return log.read(source.name, columns=columns, position=position, schema=source.fields.arrow(), encode_strings=True)
+
+
+def _key_columns(spine: Spine, keyed: Keyed) -> list[Values]:
+    return [spine.columns[name] for name in keyed.columns]

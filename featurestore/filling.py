@@ -1,0 +1,85 @@
+"""Keeping the online store's views what features want: which are stale, and writing their runs from the log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.definition import SourceBy
+from featurestore.log import EventLog, Origin
+from featurestore.online import OnlineStore, ViewState
+from featurestore.view import KNOWN_AT, POSITION, pieces_of
+
+MOST_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A view that lookups read, how far back from T (microseconds; ``None``: the whole history), and since when.
+
+    ``horizon`` is the instant before which no lookup that is allowed needs events; ``None`` if all are retained.
+    """
+
+    view: SourceBy
+    reach: int | None
+    horizon: int | None
+
+
+def wanted(reaches: Mapping[str, tuple[SourceBy, Sequence[int | None]]], now: int, retain: int | None) -> list[Wanted]:
+    """Views with the furthest reach that any service has.
+
+    ``retain`` is how far back a lookup's ``as_of`` may lie, microseconds; ``None``: as far as there are events.
+    """
+    found = []
+    for view, each in reaches.values():
+        reach = None if None in each else max(one for one in each if one is not None)
+        found.append(Wanted(view, reach, None if retain is None or reach is None else now - retain - reach))
+    return found
+
+
+def stale(one: Wanted, states: Mapping[str, ViewState]) -> str:
+    """Why the view must be filled from the whole log; empty if what is new is enough."""
+    state = states.get(one.view.name)
+    if state is None:
+        return "new view"
+    missing = [name for name in one.view.source.fields.names if name not in state.columns]
+    if missing:
+        return f"new column {', '.join(missing)}"
+    if state.horizon is not None and (one.horizon is None or one.horizon < state.horizon):
+        return "a lookup may look further back"
+    return "many runs" if len(state.runs) >= MOST_RUNS else ""
+
+
+def fill(
+    one: Wanted, fresh: pa.Table | None, load_id: str, log: EventLog, online: OnlineStore, *, whole: bool, bulk: bool
+) -> tuple[ViewState, tuple[int, ...]]:
+    """Write a run of the view; gives its new state and the runs that it replaces.
+
+    Parameters
+    ----------
+    fresh
+        Events of this load, not in the log yet.
+    whole
+        Write all events, in place of the runs that are there; otherwise those that the view lacks.
+    bulk
+        Whether bulk events in the log count (a rebuild loads them anew).
+    """
+    view, source = one.view, one.view.source
+    state = online.views().get(view.name, ViewState())
+    columns = [*source.fields.names, KNOWN_AT]
+    schema = source.fields.arrow()
+    origin: Origin | None = None if whole and bulk else "ingest"
+    names = [*columns, POSITION]
+    table = log.read(source.name, columns=names, schema=schema, origin=origin, encode_strings=True)
+    if not whole:
+        table = table.filter(pc.greater(table.column(POSITION), state.tail_from))
+    table = table.select(columns)
+    if fresh is not None:
+        table = pa.concat_tables([table, fresh.select(columns).cast(table.schema)]).unify_dictionaries()
+    horizon = one.horizon if whole else state.horizon
+    if horizon is not None:
+        oldest = pa.scalar(horizon, pa.timestamp("us", tz="UTC"))
+        table = table.filter(pc.greater_equal(table.column(source.event_time), oldest))
+    online.write_run(load_id, view.name, pieces_of(view, table))
+    return ViewState(horizon, source.fields.names), state.runs if whole else ()

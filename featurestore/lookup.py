@@ -1,0 +1,156 @@
+"""One entity, now: a training set of one row, over the events that the online store holds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from featurestore import keys, spine, times
+from featurestore.definition import Source
+from featurestore.errors import AsOfError, NotMaterialized
+from featurestore.evaluate import Spine, evaluate
+from featurestore.events import Events, IntArray
+from featurestore.online import OnlineStore
+from featurestore.plan import ServicePlan
+from featurestore.unpacking import Unpacker
+from featurestore.values import Values
+from featurestore.view import tie_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Vector(Mapping[str, Any]):
+    """Feature values of one row by name, null as ``None``, and what they were computed for (S10).
+
+    ``as_of`` is the instant T in UTC, ``position`` what of the log was seen, ``fingerprint`` the feature service's.
+    """
+
+    features: Mapping[str, Any]
+    as_of: datetime
+    position: int
+    fingerprint: str
+
+    def __getitem__(self, name: str) -> Any:
+        """Value of a feature."""
+        return self.features[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Feature names in declared order."""
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        """Features."""
+        return len(self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Feature values by name, in declared order."""
+        return dict(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A service ready to be looked up."""
+
+    plan: ServicePlan
+    fingerprint: str
+    unpackers: Mapping[str, Unpacker]
+    reaches: Mapping[str, int | None]
+
+
+def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
+    """Do once what all lookups of a service share."""
+    unpackers = {view.name: Unpacker(view.source.fields, tie_columns(view.source)) for view in plan.views}
+    return Prepared(plan, fingerprint, unpackers, {view.name: plan.reach(view) for view in plan.views})
+
+
+def lookup_many(
+    service: Prepared,
+    rows: Sequence[Mapping[str, Any]],
+    online: OnlineStore,
+    *,
+    now: int,
+    as_of: Sequence[int] | int | None,
+    untouched: Callable[[Source], bool],
+) -> list[Vector]:
+    """One vector per row, in order. ``as_of`` (microseconds UTC) for all, one per row, or ``None`` for now.
+
+    ``untouched`` tells whether a source has no event at all.
+
+    Raises
+    ------
+    AsOfError
+        If ``as_of`` is in the future, or older than what the online store retains.
+    InvalidRequest, KeyTypeMismatch
+        If a row's keys or request fields are wrong.
+    NotMaterialized
+        If the online store has not been filled for this service.
+    """
+    if not rows:
+        return []
+    asked = np.broadcast_to(np.asarray(now if as_of is None else as_of, np.int64), (len(rows),))
+    typed = spine.from_rows(service.plan, rows, asked)
+    texts = {keyed: keys.texts_of([typed.columns[name] for name in keyed.columns]) for keyed in service.plan.keyed}
+    wants: dict[str, dict[str, int]] = {view: {} for view in service.unpackers}
+    for keyed, found in texts.items():
+        places = wants[keyed.view.name]
+        for text in found:
+            if text is not None:
+                places.setdefault(text, len(places))
+    oldest = int(asked.min())
+    since = {view: None if reach is None else oldest - reach for view, reach in service.reaches.items()}
+    snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
+    asked = _instants(asked, now, snapshot.stamp, given=as_of is not None)
+    _check_retained(service, int(asked.min()), snapshot.horizons, untouched)
+    events: dict[str, Events] = {
+        view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
+    }
+    entities = {keyed: _indices(found, wants[keyed.view.name]) for keyed, found in texts.items()}
+    made = evaluate(service.plan, Spine(asked, typed.columns), events, entities)
+    return _vectors(service, made, asked, snapshot.position)
+
+
+def _instants(asked: IntArray, now: int, stamp: int, *, given: bool) -> IntArray:
+    """T of each row: what was acknowledged lies before it, also where machines' clocks disagree (S10)."""
+    newest = max(now, stamp + 1)
+    if not given:
+        return np.full(len(asked), newest, np.int64)
+    if int(asked.max()) > newest:
+        raise AsOfError(f"as_of {times.isoformat(int(asked.max()))} is in the future: it is {times.isoformat(newest)}.")
+    return np.array(asked)
+
+
+def _check_retained(
+    service: Prepared, oldest: int, horizons: Mapping[str, int | None], untouched: Callable[[Source], bool]
+) -> None:
+    """Refuse what the online store would answer wrong."""
+    for view in service.plan.views:
+        if view.name not in horizons:
+            if not view.source.fed_by_ingest or not untouched(view.source):
+                raise NotMaterialized(
+                    f"The online store has not been filled with {view.source.name!r} by {view.entity.name!r}: "
+                    "run `featurestore materialize` (store.materialize())."
+                )
+            continue
+        horizon, reach = horizons[view.name], service.reaches[view.name]
+        if horizon is not None and (reach is None or oldest - reach < horizon):
+            asked = "the whole history" if reach is None else f"events since {times.isoformat(oldest - reach)}"
+            raise AsOfError(
+                f"as_of {times.isoformat(oldest)} needs {asked} of {view.name}; the online store retains them since "
+                f"{times.isoformat(horizon)}. Raise `retain` and materialize, or build a training set."
+            )
+
+
+def _indices(texts: Sequence[str | None], places: Mapping[str, int]) -> IntArray:
+    return np.array([-1 if text is None else places[text] for text in texts], np.int64)
+
+
+def _vectors(service: Prepared, made: Mapping[str, Values], asked: IntArray, position: int) -> list[Vector]:
+    names = list(made)
+    columns = [one.to_list() for one in made.values()]
+    moments = [times.to_datetime(one) for one in asked.tolist()]
+    rows = zip(*columns, strict=True) if columns else iter([()] * len(asked))
+    return [
+        Vector(dict(zip(names, row, strict=True)), at, position, service.fingerprint)
+        for row, at in zip(rows, moments, strict=True)
+    ]

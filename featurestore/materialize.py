@@ -1,0 +1,230 @@
+"""New source rows into the event log and the online store; repeatable, incremental, and safe to interrupt.
+
+A load is written beside what is there, then published in two steps: the online store gives it its position, then the
+log's catalogue takes that position. A load that was cut short between the two is finished by the next writer; any
+other is dropped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from featurestore import events as event_order
+from featurestore import filling, keys, times, values
+from featurestore.arrivals import Arrived, Terms, arrived
+from featurestore.definition import Source
+from featurestore.errors import OperationError
+from featurestore.events import IntArray
+from featurestore.filling import Wanted
+from featurestore.ingest import take_over
+from featurestore.log import EventLog, Kind, Load
+from featurestore.online import OnlineStore
+from featurestore.view import KNOWN_AT, TableColumns, Ties
+
+Progress = Callable[[str], None]
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What a materialization did for one source; ``known_at`` says which rule stamped its events (S2)."""
+
+    source: str
+    rows: int
+    duplicates: int
+    quarantined: int
+    vanished: tuple[str, ...]
+    known_at: str
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """Newest position, and what was done; views filled anew are named with the reason."""
+
+    position: int
+    sources: tuple[SourceReport, ...]
+    taken_over: int = 0
+    filled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """New events in all."""
+        return sum(one.rows for one in self.sources)
+
+
+def recover(log: EventLog, online: OnlineStore) -> None:
+    """Finish or drop the loads that a killed process left; the caller holds the log's lock."""
+    for load in log.unfinished():
+        position = online.published(load.id) if load.state == "prepared" else None
+        if position is None:
+            online.abandon(load.id)
+            load.discard()
+        else:
+            load.publish(position)
+
+
+def materialize(
+    sources: Sequence[Source],
+    wanted: Sequence[Wanted],
+    log: EventLog,
+    online: OnlineStore,
+    terms: Terms,
+    *,
+    progress: Progress = lambda text: None,  # noqa: ARG005 - named for who reads the signature
+) -> Materialized:
+    """Load what is new in ``sources``, and bring the online store's views up to what features want.
+
+    The caller holds the log's lock. With bad rows, conflicts or unreadable sources nothing changes at all.
+    """
+    recover(log, online)
+    taken = take_over(sources, log, online, terms.stamp)
+    for _ in range(_ATTEMPTS):
+        done = _Loading(sources, wanted, log, online, terms, progress).run()
+        if done is not None:
+            return replace(done, taken_over=taken)
+        taken += take_over(sources, log, online, terms.stamp)
+    raise OperationError(
+        f"Keys of this load kept arriving by ingest; after {_ATTEMPTS} attempts nothing was loaded. Try again."
+    )
+
+
+class _Loading:
+    """One attempt at a load."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        wanted: Sequence[Wanted],
+        log: EventLog,
+        online: OnlineStore,
+        terms: Terms,
+        progress: Progress,
+    ) -> None:
+        self.sources, self.wanted, self.terms, self.progress = sources, wanted, terms, progress
+        self.log, self.online = log, online
+        self.expected = online.state().position
+        states = online.views()
+        self.stale = {one.view.name: filling.stale(one, states) for one in wanted}
+        self.found: list[Arrived] = []
+
+    def run(self) -> Materialized | None:
+        """Do it; ``None`` if a key of it was ingested meanwhile, so that all must be compared again."""
+        for source in self.sources:
+            if not source.fed_by_ingest:
+                self.progress(f"reading {source.name}")
+                self.found.append(arrived(source, self.log, self.online, self.terms))
+        position: int | None = self.expected
+        if any(map(self._touches, self.found)) or any(self.stale.values()):
+            position = self._load()
+            if position is None:
+                return None
+            self.progress("tidying up")
+            self._tidy()
+        reports = tuple(_report(one, self.terms) for one in self.found)
+        filled = {name: reason for name, reason in self.stale.items() if reason}
+        return Materialized(position or 0, reports, filled=filled)
+
+    def _touches(self, one: Arrived) -> bool:
+        return bool(one.table.num_rows or one.parts or one.bad or self.terms.rebuild)
+
+    def _load(self) -> int | None:
+        """Write, then publish; whatever fails before leaves nothing."""
+        kind: Kind = "rebuild" if self.terms.rebuild else "bulk"
+        load = self.log.begin(kind, at=self.terms.stamp, history=self.terms.history)
+        try:
+            self.online.begin_load(load.id)
+            for one in filter(self._touches, self.found):
+                self.progress(f"writing {one.table.num_rows:,} events of {one.source.name}")
+                self._write(one, load)
+            position = self._publish_online(load)
+        except BaseException:
+            if self.online.published(load.id) is None:
+                self._drop(load)
+            raise
+        if position is None:
+            self._drop(load)
+        else:
+            load.publish(position)
+        return position
+
+    def _write(self, one: Arrived, load: Load) -> None:
+        """Segment, file records, bad rows and keys of a source's new events."""
+        name, table = one.source.name, one.table
+        place = _log_order(one.source, table, self._entity_columns(one.source))
+        load.add(name, table if place is None else table.take(place), origin="bulk", event_time=one.source.event_time)
+        for part, digest, rows in one.parts:
+            load.add_part(name, part.name, part.size, part.mtime_ns, digest, rows)
+        bad = [
+            {"file": row.file, "row": row.row, "column": row.column, "rule": row.rule, "value": row.value}
+            for row in one.bad
+        ]
+        load.add_quarantined(name, bad)
+        if one.key_hash is not None and one.payload_hash is not None and len(one.key_hash):
+            self.online.write_keys(load.id, name, one.key_hash, one.payload_hash)
+
+    def _publish_online(self, load: Load) -> int | None:
+        grown = {one.source.name for one in self.found if one.table.num_rows}
+        rebuild = self.terms.rebuild
+        views, replaced = {}, list[int]()
+        for one in self.wanted:
+            name, source = one.view.name, one.view.source
+            whole = bool(self.stale[name]) or rebuild
+            if whole or source.name in grown:
+                self.progress(f"filling online view {name}")
+                fresh = next((new.table for new in self.found if new.source is source), None)
+                views[name], old = filling.fill(
+                    one, fresh, load.id, self.log, self.online, whole=whole, bulk=not rebuild
+                )
+                replaced += old
+        if rebuild:
+            replaced += [run for one in self.found for run in self.online.key_runs(one.source.name)]
+        load.prepare()
+        arrivals = any(not one.history and one.table.num_rows for one in self.found)
+        return self.online.publish_load(
+            load.id,
+            views=views,
+            replaces=replaced,
+            tail_upto=self.log.taken_over if views else None,
+            advances=bool(grown) or rebuild,
+            stamp=self.terms.stamp if arrivals else None,
+            expect_position=self.expected,
+        )
+
+    def _drop(self, load: Load) -> None:
+        self.online.abandon(load.id)
+        load.discard()
+
+    def _tidy(self) -> None:
+        for source in self.sources:
+            names = [*self._entity_columns(source), source.event_time, KNOWN_AT]
+            sort = [(name, "ascending") for name in names]
+            self.log.compact(source.name, sort, at=self.terms.stamp, schema=source.fields.arrow())
+        self.log.collect_garbage(at=self.terms.stamp)
+
+    def _entity_columns(self, source: Source) -> tuple[str, ...]:
+        """Key columns of the view that the source's segments are sorted for: the first one that a service reads."""
+        return next((one.view.key_columns for one in self.wanted if one.view.source is source), ())
+
+
+def _log_order(source: Source, table: pa.Table, entity_columns: Sequence[str]) -> IntArray | None:
+    """Sort by entity, then as S5 says, so that equal loads are equal files and readers find events in order."""
+    event_time = values.from_arrow(table.column(source.event_time), "datetime", nullable=False).data
+    known = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
+    columns = TableColumns(source.fields, table, None)
+    key = [columns[name] for name in entity_columns]
+    entity = keys.codes_of(key, key)[1] if key else np.zeros(len(known), np.int64)
+    return event_order.order(entity, event_time, known, Ties(source, table, None))
+
+
+def _report(one: Arrived, terms: Terms) -> SourceReport:
+    source = one.source
+    if not one.history:
+        rule = f"load time {times.isoformat(terms.stamp)}"
+    elif source.known_at is not None:
+        rule = f"column {source.known_at}"
+    else:
+        rule = source.event_time + (f" + {times.format_duration(source.delay)}" if source.delay else "")
+    bad_rows = len({(bad.file, bad.row) for bad in one.bad})
+    return SourceReport(source.name, one.table.num_rows, one.duplicates, bad_rows, one.vanished, rule)

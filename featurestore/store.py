@@ -1,0 +1,298 @@
+"""``FeatureStore``: composes the parts, computes nothing."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from featurestore import arrivals, filling, ingest, lookup, materialize, reading, settings, times, training
+from featurestore.applied import AppliedRegistry, Change
+from featurestore.definition import OnInvalid, Source, SourceBy
+from featurestore.engine.local import LocalEngine
+from featurestore.errors import NotMaterialized, RequestError, SpineError, UnknownService, suggest
+from featurestore.ingest import Ingested
+from featurestore.log import EventLog
+from featurestore.lookup import Prepared, Vector
+from featurestore.materialize import Materialized
+from featurestore.online.sqlite import SQLiteStore
+from featurestore.plan import ServicePlan, compile_service
+from featurestore.registry import Registry
+from featurestore.training import TrainingSet, TrainingSets
+
+Progress = Callable[[str], None]
+
+
+class FeatureStore:
+    """A feature store in one folder: declarations, event log, online store, training sets.
+
+    Parameters
+    ----------
+    definitions
+        Module, folder, file or list of declarations.
+    home
+        Folder of the store's own files; made if it is not there.
+    clock
+        Gives now, as a datetime (naive is UTC) or integer microseconds UTC; by default the machine's.
+    root
+        Where relative paths of sources start; by default the working directory.
+    retain
+        How far back a lookup's ``as_of`` may lie (``"7d"``); the online store drops what no such lookup needs. By
+        default it keeps all.
+
+    Raises
+    ------
+    DefinitionProblems
+        If anything is wrong with the declarations: all problems at once.
+    """
+
+    def __init__(
+        self,
+        definitions: Any,
+        home: str | Path = ".featurestore",
+        *,
+        clock: times.Clock | None = None,
+        root: str | Path = ".",
+        retain: str | None = None,
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.home = Path(home)
+        self.registry = Registry.of(definitions, root=self.root)
+        self._clock = clock
+        self._retain = None if retain is None else times.duration(retain)
+        self._plans = {
+            name: compile_service(one, self.registry.outputs) for name, one in self.registry.services.items()
+        }
+        self._prepared: dict[str, Prepared] = {}
+        self._training_sets = TrainingSets(self.home / "training_sets.duckdb")
+
+    @classmethod
+    def open(cls, root: str | Path = ".", *, clock: times.Clock | None = None) -> "FeatureStore":
+        """Open a project folder's store, by ``[tool.featurestore]`` in its pyproject.toml and ``FEATURESTORE_*``."""
+        folder = Path(root).resolve()
+        found = settings.load(folder)
+        retain = None if found["retain"] is None else times.format_duration(found["retain"])
+        return cls(found["definitions"], found["home"], clock=clock, root=folder, retain=retain)
+
+    # -- definitions ------------------------------------------------------------------------------------------------
+
+    def plan(self) -> Sequence[Change]:
+        """What has changed in the declarations since they were applied, feature by feature with the difference."""
+        return self.applied.plan(self.registry.facts())
+
+    def apply(self) -> int:
+        """Record the declarations; gives the number of the recording."""
+        return self.applied.apply(self.registry.facts(), at=self.now())
+
+    @functools.cached_property
+    def applied(self) -> AppliedRegistry:
+        """What was applied, with its history."""
+        return AppliedRegistry(self._folder() / "registry.sqlite")
+
+    # -- data in ----------------------------------------------------------------------------------------------------
+
+    def materialize(
+        self,
+        history: bool = False,  # noqa: FBT001, FBT002 - the signature that users have
+        *,
+        rebuild: bool = False,
+        on_invalid: OnInvalid | None = None,
+        progress: Progress = lambda text: None,  # noqa: ARG005 - named for who reads the signature
+    ) -> Materialized:
+        """Load new source rows into the event log and the online store. Repeatable; a kill leaves the old state.
+
+        A source's first load is history, a later one arrives now (S2) unless ``history``. ``rebuild`` reads all
+        sources anew and keeps what was ingested. ``on_invalid`` overrides the sources' own.
+
+        Raises
+        ------
+        DataError
+            If rows are invalid, conflict with the log or cannot be read; then nothing has changed.
+        StoreBusy
+            If another process is loading.
+        """
+        sources = tuple(self.registry.sources.values())
+        with self._writing("materialize"):
+            terms = arrivals.Terms(self.root, self._stamp(), history, on_invalid, rebuild)
+            wanted = filling.wanted(self._reaches(), terms.stamp, self._retain)
+            return materialize.materialize(sources, wanted, self.log, self.online, terms, progress=progress)
+
+    def ingest(self, source: str, rows: Any) -> Ingested:
+        """Append events: validated by the schema, durable and visible when it returns; all of them, or none.
+
+        ``rows`` is a dict, a list of dicts or model instances, or a frame.
+
+        Raises
+        ------
+        InvalidRows
+            If a row is against the schema; it names all of them.
+        ConflictingRows
+            If a known key comes with another payload (S6).
+        """
+        found = self.registry.source(source)
+        views = [view for view, _ in self._reaches().values() if view.source.name == found.name]
+        return ingest.ingest(found, views, rows, self.log, self.online, self.now())
+
+    # -- features out -----------------------------------------------------------------------------------------------
+
+    def training_set(
+        self,
+        service: str,
+        spine: Any,
+        time: str = "event_time",
+        name: str | None = None,
+        labels: Sequence[Any] = (),
+        position: int | Sequence[int] | None = None,
+        *,
+        replace: bool = False,
+    ) -> TrainingSet:
+        """Features of each spine row as of its ``time`` column, in the spine's order (S9).
+
+        Parameters
+        ----------
+        service
+            Name of the feature service.
+        spine
+            pandas, polars or Arrow frame, list of dicts, path of a Parquet or CSV file, or SQL: entity keys, request
+            fields, labels.
+        time
+            Column of the instants, naive is UTC.
+        name
+            Table name in DuckDB; by default service and content hash.
+        position
+            Position of the log to see, or one per row; by default the newest.
+        replace
+            Write over another training set of that name.
+        """
+        if labels:
+            raise RequestError("This version has no declared labels: give the label as a column of the spine.")
+        plan = self._plan(service)
+        asked = reading.read_spine(spine, self.root)
+        if time not in asked.column_names:
+            raise SpineError(f"The spine has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
+        with self._writing("training_set"):
+            materialize.recover(self.log, self.online)
+            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
+        for view in plan.views:
+            if not view.source.fed_by_ingest and not self.log.loaded(view.source.name):
+                raise NotMaterialized(f"Source {view.source.name!r} has not been loaded: `featurestore materialize`.")
+        return training.build(
+            plan,
+            asked,
+            time=time,
+            name=name,
+            position=position,
+            given=spine,
+            log=self.log,
+            engine=LocalEngine(),
+            sets=self._training_sets_folder(),
+            fingerprints={one: self.registry.fingerprints[one] for one in (*plan.outputs, service)},
+            created_at=self.now(),
+            root=self.root,
+            replace=replace,
+        )
+
+    def load_training_set(self, name: str) -> TrainingSet:
+        """Read a training set back."""
+        return self._training_sets.load(name)
+
+    def training_sets(self) -> Mapping[str, Mapping[str, Any]]:
+        """Manifests of all training sets by name."""
+        return self._training_sets.list()
+
+    def lookup(self, service: str, row: Mapping[str, Any], as_of: Any = None) -> Vector:
+        """Features of one row of keys and request fields, now or ``as_of`` an instant.
+
+        Raises
+        ------
+        InvalidRequest, KeyTypeMismatch
+            If a key or request field is missing or wrong.
+        AsOfError
+            If ``as_of`` is in the future, or older than what the online store retains (S10).
+        """
+        return self.lookup_many(service, [row], as_of=as_of)[0]
+
+    def lookup_many(self, service: str, rows: Any, as_of: Any = None) -> list[Vector]:
+        """One vector per row, in order; ``as_of`` for all, or one per row."""
+        prepared = self._prepare(service)
+        listed = rows if isinstance(rows, (list, tuple)) else reading.read_spine(rows, self.root).to_pylist()
+        asked = _instants(as_of, len(listed))
+        return lookup.lookup_many(prepared, listed, self.online, now=self.now(), as_of=asked, untouched=self._untouched)
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Microseconds UTC of the store's clock."""
+        return times.now(self._clock)
+
+    @functools.cached_property
+    def log(self) -> EventLog:
+        """The event log."""
+        return EventLog(self._folder())
+
+    @functools.cached_property
+    def online(self) -> SQLiteStore:
+        """The online store."""
+        return SQLiteStore(self._folder() / "online.sqlite")
+
+    def close(self) -> None:
+        """Close the store's files; it opens them again when used."""
+        if "online" in self.__dict__:
+            self.online.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _folder(self) -> Path:
+        self.home.mkdir(parents=True, exist_ok=True)
+        return self.home
+
+    def _training_sets_folder(self) -> TrainingSets:
+        self._folder()
+        return self._training_sets
+
+    def _stamp(self) -> int:
+        """Now, but never before an arrival that was acknowledged (S10)."""
+        return max(self.now(), self.online.state().stamp)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        with self.log.lock(what=what, timeout_s=60.0):
+            yield
+
+    def _untouched(self, source: Source) -> bool:
+        return ingest.untouched(source, self.log, self.online)
+
+    def _plan(self, service: str) -> ServicePlan:
+        if service not in self._plans:
+            raise UnknownService(f"No feature service named {service!r}.{suggest(service, self._plans)}")
+        return self._plans[service]
+
+    def _prepare(self, service: str) -> Prepared:
+        if service not in self._prepared:
+            plan = self._plan(service)
+            self._prepared[service] = lookup.prepare(plan, self.registry.fingerprints[service])
+        return self._prepared[service]
+
+    def _reaches(self) -> dict[str, tuple[SourceBy, list[int | None]]]:
+        """Views that lookups of any service read, and how far back each does."""
+        reaches: dict[str, tuple[SourceBy, list[int | None]]] = {}
+        for plan in self._plans.values():
+            for view in plan.views:
+                reaches.setdefault(view.name, (view, []))[1].append(plan.reach(view))
+        return reaches
+
+
+def _instants(as_of: Any, rows: int) -> Sequence[int] | int | None:
+    """Microseconds of one instant or of a column of them."""
+    if as_of is None:
+        return None
+    if isinstance(as_of, (str, int)) or not hasattr(as_of, "__len__"):
+        return times.to_micros(as_of)
+    asked = [times.to_micros(one) for one in as_of]
+    if len(asked) != rows:
+        raise RequestError(f"as_of has {len(asked)} instants for {rows} rows: give one for all, or one per row.")
+    return asked

@@ -1,0 +1,313 @@
+"""Training sets: a spine's own rows with the features of a service, as of each row's instant.
+
+Each is a table in one DuckDB file, with a manifest.
+"""
+
+import hashlib
+import json
+import platform
+import re
+import subprocess
+import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore import spine, times
+from featurestore.engine import Engine
+from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamaged, UnknownService, suggest
+from featurestore.evaluate import Spine
+from featurestore.log import EventLog
+from featurestore.plan import ServicePlan
+
+FORMAT = 1
+LIBRARIES = ("featurestore", "numpy", "pandas", "pyarrow", "duckdb", "pydantic")
+_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """A spine's columns, untouched and in order, then the features in declared order (S9).
+
+    ``manifest`` says what it was made of: service, fingerprints, spine hash, position, content hash, commit, versions,
+    times, rows.
+    """
+
+    name: str
+    manifest: Mapping[str, Any]
+    _table: pa.Table = field(repr=False)
+    _spine: Any = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        """Rows."""
+        return int(self._table.num_rows)
+
+    def to_arrow(self) -> pa.Table:
+        """Arrow table; datetimes of features in UTC."""
+        return self._table
+
+    def to_pandas(self) -> Any:
+        """Pandas frame; a pandas spine keeps its index and types.
+
+        Features that may be null are Int64, boolean, str, float64 or datetime64 in UTC.
+        """
+        import pandas as pd
+
+        def nullable(kind: pa.DataType) -> Any:
+            return {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+
+        made = self._table.select(list(self.manifest["features"]))
+        may_be_null = [one["name"] for one in self.manifest["feature_types"] if one["nullable"]]
+        plain = made.drop_columns([name for name in made.column_names if name in may_be_null]).to_pandas()
+        masked = made.select([name for name in made.column_names if name in may_be_null]).to_pandas(
+            types_mapper=nullable
+        )
+        features = pd.concat([plain, masked], axis=1)[made.column_names]
+        own = (
+            self._spine
+            if isinstance(self._spine, pd.DataFrame)
+            else self._table.drop_columns(made.column_names).to_pandas()
+        )
+        features.index = own.index
+        return pd.concat([own, features], axis=1)
+
+    def to_polars(self) -> Any:
+        """Polars frame."""
+        import polars as pl
+
+        return pl.from_arrow(self._table)
+
+
+class TrainingSets:
+    """The DuckDB file of training sets, open only while a table is written or read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, table: pa.Table, manifest: Mapping[str, Any], *, replace: bool) -> None:
+        """Write one, whole or not at all. The same content under its own name again is no change.
+
+        Raises
+        ------
+        RequestError
+            If another training set has the name.
+        """
+        name = manifest["name"]
+        with self._open(read_only=False) as connection:
+            connection.execute(
+                "create table if not exists featurestore_manifests (name varchar, format integer, manifest varchar)"
+            )
+            known = self._manifests(connection).get(name)
+            if known is not None and known["content_hash"] != manifest["content_hash"] and not replace:
+                raise RequestError(
+                    f"A training set named {name!r} exists with other content ({known['rows']} rows, made "
+                    f"{known['created_at']}). Models may have been trained on it: choose another name, or say "
+                    "replace=True."
+                )
+            connection.execute("begin")
+            connection.register("featurestore_incoming", table)
+            connection.execute(f"create or replace table {_quoted(name)} as select * from featurestore_incoming")
+            connection.execute("delete from featurestore_manifests where name = ?", [name])
+            connection.execute(
+                "insert into featurestore_manifests values (?, ?, ?)", [name, FORMAT, json.dumps(manifest)]
+            )
+            connection.execute("commit")
+
+    def load(self, name: str) -> TrainingSet:
+        """Read one.
+
+        Raises
+        ------
+        UnknownService
+            If there is none of that name.
+        """
+        if not self.path.exists():
+            raise UnknownService(f"No training set named {name!r}. There are none.")
+        with self._open(read_only=True) as connection:
+            manifests = self._manifests(connection)
+            if name not in manifests:
+                raise UnknownService(f"No training set named {name!r}.{suggest(name, manifests)}")
+            table = connection.sql(f"select * from {_quoted(name)}").to_arrow_table()
+        return TrainingSet(name, manifests[name], table)
+
+    def list(self) -> dict[str, dict[str, Any]]:
+        """Manifests by name, newest last."""
+        if not self.path.exists():
+            return {}
+        with self._open(read_only=True) as connection:
+            return self._manifests(connection)
+
+    @contextmanager
+    def _open(self, *, read_only: bool) -> Iterator[Any]:
+        import duckdb
+
+        deadline = clock.monotonic() + _WAIT_S
+        while True:
+            try:
+                connection = duckdb.connect(
+                    str(self.path), read_only=read_only, config={"autoinstall_known_extensions": "false"}
+                )
+                break
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise StoreDamaged(f"Training sets in {self.path} cannot be opened: {error}") from error
+                if clock.monotonic() > deadline:
+                    holder = re.search(r"PID (\d+)", str(error))
+                    who = f"process {holder.group(1)}" if holder else "another process"
+                    raise StoreBusy(f"{self.path} is held by {who}: close it there and try again.") from error
+                clock.sleep(0.02)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _manifests(self, connection: Any) -> dict[str, dict[str, Any]]:
+        rows = connection.execute("select name, format, manifest from featurestore_manifests order by rowid").fetchall()
+        newer = [name for name, version, _ in rows if version > FORMAT]
+        if newer:
+            raise NewerFormat(
+                f"Training set {newer[0]!r} was written by a later version of featurestore: upgrade to read it."
+            )
+        return {name: json.loads(text) for name, _, text in rows}
+
+
+def build(
+    plan: ServicePlan,
+    asked: pa.Table,
+    *,
+    time: str,
+    name: str | None,
+    position: int | Sequence[int] | None,
+    given: Any,
+    log: EventLog,
+    engine: Engine,
+    sets: TrainingSets,
+    fingerprints: Mapping[str, str],
+    created_at: int,
+    root: Path,
+    replace: bool,
+) -> TrainingSet:
+    """Evaluate a spine's rows, write the table, describe it.
+
+    Raises
+    ------
+    SpineError, KeyTypeMismatch, InvalidRequest
+        If the spine does not fit the service.
+    RequestError
+        If the position is not there yet, or another training set has the name.
+    """
+    typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
+    newest = log.position
+    seen, typed = _positions(position, newest, typed)
+    made = engine.run(plan, typed, log, seen)
+    table = asked
+    for output in plan.outputs:
+        table = table.append_column(output, made[output].to_arrow())
+    digest = content_hash(table)
+    chosen = name or f"{plan.service.name}_{digest[:12]}"
+    as_of = typed.as_of
+    manifest = {
+        "name": chosen,
+        "service": plan.service.name,
+        "fingerprint": fingerprints[plan.service.name],
+        "features": list(plan.outputs),
+        "feature_types": [
+            {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in plan.outputs
+        ],
+        "fingerprints": {one: fingerprints[one] for one in plan.outputs},
+        "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in plan.outputs},
+        "spine_hash": content_hash(asked),
+        "content_hash": digest,
+        "position": seen if typed.position is None else "per row",
+        "time": time,
+        "time_range": [times.isoformat(int(as_of.min())), times.isoformat(int(as_of.max()))] if len(as_of) else None,
+        "rows": len(as_of),
+        "events": {source: log.rows(source) for source in sorted({view.source.name for view in plan.views})},
+        "created_at": times.isoformat(created_at),
+        "git_commit": git_commit(root),
+        "environment": environment(),
+    }
+    sets.save(table, manifest, replace=replace)
+    return TrainingSet(chosen, manifest, table, given)
+
+
+def _positions(position: int | Sequence[int] | None, newest: int, typed: Spine) -> tuple[int, Spine]:
+    """Position that all rows see, and the spine with one per row where they differ (S10)."""
+    if position is None:
+        return newest, typed
+    each = np.asarray(position, np.int64)
+    if each.ndim and len(each) != len(typed):
+        raise RequestError(f"position has {len(each)} values for {len(typed)} rows: give one for all, or one per row.")
+    highest = int(each.max(initial=0))
+    if highest > newest:
+        raise RequestError(f"Position {highest} is not there yet: the newest is {newest}.")
+    if int(each.min(initial=highest)) == highest:
+        return highest, typed
+    return highest, replace_fields(typed, position=each)
+
+
+def content_hash(table: pa.Table) -> str:
+    """Hash of names, types, nulls and values, row by row in order; how the table is chunked does not matter."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        whole = column.combine_chunks()
+        if pa.types.is_dictionary(whole.type):
+            whole = whole.cast(whole.type.value_type)
+        digest.update(json.dumps([name, str(whole.type).removeprefix("large_"), len(whole)]).encode())
+        digest.update(np.packbits(pc.is_valid(whole).to_numpy(zero_copy_only=False)).tobytes())
+        digest.update(_bytes_of(whole))
+    return digest.hexdigest()
+
+
+def _bytes_of(array: pa.Array) -> bytes:
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        filled = pc.fill_null(array.cast(pa.large_string()), "")
+        lengths = pc.binary_length(filled).to_numpy(zero_copy_only=False)
+        return bytes(lengths.tobytes() + "".join(filled.to_pylist()).encode())
+    if pa.types.is_boolean(kind):
+        return bytes(np.packbits(pc.fill_null(array, False).to_numpy(zero_copy_only=False)).tobytes())
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        array = array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())  # noqa: PLR2004 - the type's own width
+        kind = array.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        filled = pc.fill_null(array, 0) if array.null_count else array
+        return bytes(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)).tobytes())
+    return json.dumps(array.to_pylist(), default=repr).encode()
+
+
+def environment() -> dict[str, str]:
+    """Versions and platform that values of platform functions such as ``exp`` depend on (S13)."""
+    versions = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
+    for library in LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = "unknown"
+    return versions
+
+
+def git_commit(root: Path) -> str | None:
+    """Commit of the folder's work tree, with ``+changes`` if it has any; ``None`` without git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed words
+
+    try:
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

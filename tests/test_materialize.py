@@ -1,0 +1,208 @@
+"""Loading: incremental, repeatable, all or nothing (S2, S6, S10)."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from shop import Clock, ingested, payments, service, unkeyed, write
+
+from featurestore import FeatureStore
+from featurestore.errors import AsOfError, ConflictingRows, InvalidRows, NotMaterialized, SourceUnreadable
+
+Open = Callable[..., FeatureStore]
+
+
+def number(store: FeatureStore, customer: str, **options: object) -> int:
+    return int(store.lookup("shop", {"customer": customer, "amount": 1.0}, **options)["number"])
+
+
+def test_a_second_materialize_adds_nothing(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-11T10:00:00,5", "p2,c1,2026-05-12T10:00:00,7")
+    store = open_store()
+    first, second = store.materialize(), store.materialize()
+    assert (first.rows, second.rows) == (2, 0)
+    assert first.position == second.position == 1
+    assert number(store, "c1") == 2
+
+
+def test_a_new_file_adds_its_rows_alone(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    write(tmp_path / "data/b.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-16T10:00:00,7")
+    done = store.materialize()
+    assert (done.rows, done.sources[0].duplicates, done.position) == (1, 1, 2)
+    assert number(store, "c1") == 2
+
+
+def test_a_grown_file_adds_its_new_rows(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store([service(unkeyed)])
+    store.materialize()
+    write(
+        tmp_path / "data/a.csv",
+        "p1,c1,2026-05-15T10:00:00,5",
+        "p1,c1,2026-05-15T10:00:00,5",
+        "p3,c2,2026-05-15T10:00:00,1",
+    )
+    assert store.materialize().rows == 2
+    assert (number(store, "c1"), number(store, "c2")) == (2, 1)
+
+
+def test_a_file_that_was_only_touched_adds_nothing(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store([service(unkeyed)])
+    store.materialize()
+    os.utime(tmp_path / "data/a.csv", (0, 0))
+    assert store.materialize().rows == 0
+
+
+def test_a_vanished_file_is_named_and_its_events_stay(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    write(tmp_path / "data/b.csv", "p2,c1,2026-05-16T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    (tmp_path / "data/a.csv").unlink()
+    assert store.materialize().sources[0].vanished == ("data/a.csv",)
+    assert number(store, "c1") == 2
+
+
+def test_another_payload_under_a_known_key_stops_the_load(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    write(tmp_path / "data/b.csv", "p1,c1,2026-05-15T10:00:00,6", "p2,c1,2026-05-15T10:00:00,6")
+    with pytest.raises(ConflictingRows, match=r"'p1' is known with another payload: amount was 5\.0 and is 6\.0"):
+        store.materialize()
+    assert (number(store, "c1"), store.log.position) == (1, 1)
+
+
+def test_a_row_without_a_key_that_was_changed_in_place_stops_the_load(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c2,2026-05-15T10:00:00,5")
+    store = open_store([service(unkeyed)])
+    store.materialize()
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,8", "p2,c2,2026-05-15T10:00:00,5")
+    with pytest.raises(ConflictingRows, match=r"amount was 5\.0 and is 8\.0"):
+        store.materialize()
+    assert store.materialize(rebuild=True).rows == 2
+    assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["spent"] == 8.0
+
+
+def test_a_bad_row_is_named_and_nothing_is_loaded(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-15T10:00:00,-5")
+    store = open_store()
+    with pytest.raises(InvalidRows, match=r"data/a\.csv row 2: amount = .*-5.* against"):
+        store.materialize()
+    assert store.log.position == 0
+    with pytest.raises(NotMaterialized, match="featurestore materialize"):
+        number(store, "c1")
+
+
+def test_quarantine_sets_bad_rows_aside_and_keeps_them_readable(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-15T10:00:00,-5")
+    store = open_store()
+    done = store.materialize(on_invalid="quarantine")
+    assert (done.rows, done.sources[0].quarantined) == (1, 1)
+    (aside,) = store.log.quarantined("payments")
+    assert (aside["file"], aside["row"], aside["column"]) == ("data/a.csv", 2, "amount")
+
+
+def test_a_path_that_matches_nothing_says_where_it_looked(tmp_path: Path, open_store: Open) -> None:
+    with pytest.raises(SourceUnreadable, match=r"\*\.csv"):
+        open_store().materialize()
+
+
+def test_the_first_load_is_history_and_a_later_one_arrives_now(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    first = store.materialize()
+    clock.advance(days=1)
+    write(tmp_path / "data/b.csv", "p2,c1,2026-05-16T10:00:00,7")
+    second = store.materialize()
+    assert (first.sources[0].known_at, second.sources[0].known_at) == (
+        "event_time",
+        "load time 2026-06-02T00:00:00.000000Z",
+    )
+    assert number(store, "c1", as_of=datetime(2026, 6, 1, 12, tzinfo=UTC)) == 1
+    assert number(store, "c1") == 2
+
+
+def test_history_stamps_a_later_load_as_if_it_had_been_there(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    clock.advance(days=1)
+    write(tmp_path / "data/b.csv", "p2,c1,2026-05-16T10:00:00,7")
+    store.materialize(history=True)
+    assert number(store, "c1", as_of=datetime(2026, 5, 20, tzinfo=UTC)) == 2
+
+
+def test_what_was_ingested_is_taken_over_once(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    receipt = store.ingest("payments", {"id": "p2", "customer": "c1", "event_time": clock.now, "amount": 1.0})
+    assert (receipt.position, number(store, "c1")) == (2, 2)
+    assert (store.materialize().taken_over, store.materialize().taken_over) == (1, 0)
+    assert (number(store, "c1"), store.log.rows("payments"), store.log.position) == (2, 2, 2)
+
+
+def test_an_ingested_event_in_a_later_file_counts_once(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    store.ingest("payments", {"id": "p2", "customer": "c1", "event_time": "2026-05-31T00:00:00Z", "amount": 1.0})
+    write(tmp_path / "data/b.csv", "p2,c1,2026-05-31T00:00:00,1", "p3,c1,2026-05-31T00:00:00,1")
+    clock.advance(minutes=1)
+    done = store.materialize()
+    assert (done.rows, done.sources[0].duplicates) == (1, 1)
+    assert number(store, "c1") == 3
+
+
+def test_rebuild_starts_again_and_keeps_ingested_events(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    before = store.materialize().position
+    store.ingest("payments", {"id": "p2", "customer": "c1", "event_time": clock.now, "amount": 1.0})
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,50")
+    rebuilt = store.materialize(rebuild=True)
+    clock.advance(seconds=1)
+    assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["spent"] == 51.0
+    spine = [{"customer": "c1", "amount": 1.0, "event_time": clock.now}]
+    assert store.training_set("shop", spine).to_arrow()["spent"].to_pylist() == [51.0]
+    with pytest.raises(NotMaterialized):
+        store.training_set("shop", spine, position=before)
+    assert rebuilt.position > before
+    with pytest.raises(ConflictingRows):
+        store.ingest("payments", {"id": "p2", "customer": "c1", "event_time": clock.now, "amount": 2.0})
+
+
+def test_a_longer_window_fills_the_online_store_from_the_log(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-03-01T10:00:00,5", "p2,c1,2026-05-30T10:00:00,5")
+    short = open_store([service(payments, "7d")], retain="1d")
+    short.materialize()
+    assert number(short, "c1") == 1
+    longer = open_store([service(payments, "180d")], retain="1d")
+    with pytest.raises(AsOfError, match="retains them since 2026-05-24"):
+        number(longer, "c1", as_of=clock.now)
+    assert longer.materialize().filled == {"payments_by_customer": "a lookup may look further back"}
+    assert number(longer, "c1") == 2
+
+
+def test_an_as_of_older_than_what_is_retained_is_refused(tmp_path: Path, open_store: Open) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-03-01T10:00:00,5", "p2,c1,2026-05-30T10:00:00,5")
+    store = open_store(retain="1d")
+    store.materialize()
+    assert number(store, "c1", as_of="2026-05-31T12:00:00Z") == 1
+    with pytest.raises(AsOfError, match="Raise `retain`"):
+        number(store, "c1", as_of="2026-05-30T12:00:00Z")
+
+
+def test_a_source_fed_by_ingest_alone_needs_no_materialize(open_store: Open, clock: Clock) -> None:
+    store = open_store([service(ingested)])
+    store.ingest("payments", [{"id": "p1", "customer": "c1", "event_time": clock.now, "amount": 2.5}])
+    assert number(store, "c1") == 1
+    spine = [{"customer": "c1", "amount": 1.0, "event_time": clock.advance(seconds=1)}]
+    assert store.training_set("shop", spine).to_arrow()["spent"].to_pylist() == [2.5]
