@@ -1,0 +1,147 @@
+"""Commands that give features: training-set, training-sets, lookup."""
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featurestore.cli.session import Session
+from featurestore.cli.terminal import Answer, Table, counted
+from featurestore.errors import RequestError
+
+TRAINING_INTERRUPTED = "A training set is written whole or not at all: unless `training-sets` lists it, there is none."
+_FORMATS = (".parquet", ".csv")
+
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the feature service.")]
+
+
+def training_set(
+    session: Session,
+    service: ServiceName,
+    spine: Annotated[str, typer.Argument(help="Parquet or CSV file, or SQL: keys, times, request fields, labels.")],
+    *,
+    time: Annotated[
+        str, typer.Option(help="Column of the instants that rows are asked as of; naive is UTC.")
+    ] = "event_time",
+    name: Annotated[str | None, typer.Option(help="Table name. Default: service and content hash.")] = None,
+    position: Annotated[int | None, typer.Option(help="Position of the log to see. Default: the newest.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write it to this .parquet or .csv file too.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over another training set of that name, and over the output file.")
+    ] = False,
+) -> Answer:
+    """Build a training set: features as of each row's time.
+
+    A table in the store's DuckDB file, and a file if --output names one; rows in the order of the spine.
+    """
+    if output is not None:
+        _check_output(output, replace=replace)
+    from featurestore.cli import given
+    from featurestore.store import FeatureStore
+
+    with session.progress(f"building a training set of {service}") as progress:
+        with FeatureStore.open(session.project) as store:
+            made = store.training_set(
+                service, given.spine_of(spine), time=time, name=name, position=position, replace=replace
+            )
+        if output is not None:
+            progress(f"writing {output}")
+            _write(made.to_arrow(), output)
+    document = {**made.manifest, "output": output}
+    return Answer(document, _built(document), "training-sets (all of them)")
+
+
+def training_sets(session: Session) -> Answer:
+    """List the training sets, newest last."""
+    from featurestore.store import FeatureStore
+
+    with FeatureStore.open(session.project) as store:
+        found = list(store.training_sets().values())
+    if not found:
+        return Answer({"training_sets": []}, ["There are no training sets yet."], "training-set SERVICE SPINE")
+    rows = [
+        (one["name"], one["service"], one["rows"], len(one["features"]), str(one["position"]), one["created_at"])
+        for one in found
+    ]
+    table = Table(("name", "service", "rows", "features", "position", "created"), rows)
+    return Answer({"training_sets": found}, [table], "show SERVICE (what the features are)")
+
+
+def lookup(
+    session: Session,
+    service: ServiceName,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Entity keys and request fields.", show_default=False),
+    ] = None,
+    *,
+    json_row: Annotated[str | None, typer.Option(metavar="OBJECT", help="The same as one JSON object.")] = None,
+    as_of: Annotated[str | None, typer.Option(metavar="INSTANT", help="ISO 8601, naive is UTC. Default: now.")] = None,
+) -> Answer:
+    """Give the features of one entity, now or at an instant.
+
+    An empty VALUE is null, but for a string: there it is the empty string.
+    """
+    if (json_row is None) == (not pairs):
+        raise typer.BadParameter("Give KEY=VALUE pairs, or --json-row '{...}'.")
+    from featurestore.cli import given
+    from featurestore.plan import compile_service
+    from featurestore.store import FeatureStore
+
+    with FeatureStore.open(session.project) as store:
+        columns = compile_service(store.registry.service(service), store.registry.outputs).columns
+        row = given.row_of(pairs or [], columns) if json_row is None else given.json_row(json_row)
+        vector = store.lookup(service, row, as_of=as_of)
+    document = {
+        "features": vector.to_dict(),
+        "as_of": vector.as_of,
+        "position": vector.position,
+        "fingerprint": vector.fingerprint,
+    }
+    table = Table(("feature", "value"), [(name, _exactly(value)) for name, value in vector.items()])
+    seen = f"As of {vector.as_of:%Y-%m-%dT%H:%M:%S.%fZ}, position {vector.position:,}."
+    return Answer(document, [table, seen], f"training-set {service} SPINE (the same features for many rows)")
+
+
+def _check_output(output: Path, *, replace: bool) -> None:
+    """Before the work, not after it."""
+    if output.suffix.lower() not in _FORMATS:
+        raise typer.BadParameter(f"--output {output} is named neither .parquet nor .csv.")
+    if not output.parent.is_dir():
+        raise RequestError(f"There is no folder {output.parent} to write {output.name} to: make it first.")
+    if output.exists() and not replace:
+        raise RequestError(f"{output} is there already: choose another name, or say --replace.")
+
+
+def _write(table: Any, output: Path) -> None:
+    """Write the file whole or not at all."""
+    from pyarrow import csv, parquet
+
+    write = csv.write_csv if output.suffix.lower() == ".csv" else parquet.write_table
+    begun = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
+    try:
+        write(table, begun)
+        begun.replace(output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            begun.unlink()
+
+
+def _built(made: Mapping[str, Any]) -> list[str | Table]:
+    span = f" from {made['time_range'][0]} to {made['time_range'][1]}" if made["time_range"] else ""
+    rows = [(one["name"], one["type"], made["nulls"][one["name"]]) for one in made["feature_types"]]
+    written = [f"Written to {made['output']}."] if made["output"] else []
+    return [
+        f"Training set {made['name']}: {counted(made['rows'], 'row')}{span}, seen at position {made['position']}.",
+        Table(("feature", "type", "nulls"), rows),
+        *written,
+        f"In Python: store.load_training_set({made['name']!r}).to_pandas()",
+    ]
+
+
+def _exactly(value: Any) -> Any:
+    """Numbers as Python writes them: digits are compared here, not read in thousands."""
+    return repr(value) if isinstance(value, (int, float)) else value
