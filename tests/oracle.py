@@ -1,0 +1,466 @@
+"""What every feature must give, computed the slow and obvious way, straight from the S-rules.
+
+Plain Python alone: integers, floats, fractions, lists, dictionaries; nothing of the product. An event is a dictionary
+of its columns plus ``__known_at`` (effective, S2) and ``__position`` (S10); datetimes are integer microseconds UTC (S1)
+and null is ``None``. A feature is described once as a tree of nodes; :func:`value` says what it is worth.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+Value = bool | int | float | str | None
+Event = Mapping[str, Value]
+
+KNOWN_AT = "__known_at"
+POSITION = "__position"
+INT64 = range(-(2**63), 2**63)
+SECOND = 1_000_000
+
+
+class Refused(ValueError):  # reads as the rule does: the delivery is refused
+    """A known key came with another payload (S6)."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a source says of its events. ``columns`` are in schema order; ``delay`` is in microseconds."""
+
+    columns: tuple[str, ...]
+    event_time: str = "event_time"
+    known_at: str | None = None
+    delay: int = 0
+    key: str | None = None
+    inclusive: bool = False
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Rows that reach the store together ``at`` an instant: one bulk load, or one call of ingest."""
+
+    kind: str
+    at: int
+    rows: tuple[Event, ...]
+    history: bool = False
+
+
+# S2, S6: from deliveries to the log
+
+
+def delivered(deliveries: Sequence[Delivery], rules: Rules) -> list[Event]:
+    """Events of the log, positions 1, 2, … by delivery.
+
+    Raises
+    ------
+    Refused
+        If a known key comes with another payload (S6).
+    """
+    log: list[Event] = []
+    first: dict[Value, list[Value]] = {}
+    in_service = False
+    stamp: int | None = None
+    for position, delivery in enumerate(deliveries, start=1):
+        is_history = delivery.kind == "bulk" and (delivery.history or not in_service)
+        in_service = in_service or delivery.kind == "bulk"
+        arrival = delivery.at if stamp is None else max(stamp, delivery.at)  # arrival stamps never decrease (S10)
+        kept = []
+        for raw in delivery.rows:  # copies in one delivery: the first row is the first
+            row = {column: plain(raw.get(column)) for column in rules.columns}
+            identity = None if rules.key is None else row[rules.key]
+            payload = [row[column] for column in rules.columns if column != rules.known_at]
+            if identity is None or first.setdefault(identity, payload) is payload:
+                known = _known_at(row, rules, None if is_history else arrival)
+                kept.append({**row, KNOWN_AT: known, POSITION: position})
+            elif first[identity] != payload:
+                raise Refused(f"{identity!r} is known with another payload")
+        stamp = arrival if kept and not is_history else stamp
+        log += kept
+    return log
+
+
+def _known_at(row: Event, rules: Rules, arrival: int | None) -> int:
+    """S2; ``arrival`` is None for history, which alone has a delay: later, arrival is observed."""
+    declared = None if rules.known_at is None else _whole(row[rules.known_at])
+    if arrival is None:
+        return _whole(row[rules.event_time]) + rules.delay if declared is None else declared
+    return arrival if declared is None else max(declared, arrival)
+
+
+def _known(event: Event) -> int:
+    return _whole(event[KNOWN_AT])
+
+
+def _whole(entry: Value) -> int:
+    assert isinstance(entry, int)
+    return entry
+
+
+# S3, S4, S5, S10: from the log to one window
+
+
+def visible(
+    events: Sequence[Event],
+    rules: Rules,
+    *,
+    entity: Mapping[str, Value],
+    as_of: int,
+    position: int | None = None,
+    window: int | None = None,
+    offset: int = 0,
+) -> list[Event]:
+    """Events of one entity that count at ``as_of``, in S5 order. ``entity`` maps the source's columns to the key."""
+    before: Callable[[Any, Any], bool] = operator.le if rules.inclusive else operator.lt
+    if any(part is None for part in entity.values()):
+        return []
+    chosen = []
+    for event in events:
+        happened, known = _whole(event[rules.event_time]), _known(event)
+        if any(event[column] is None or event[column] != part for column, part in entity.items()):
+            continue
+        if position is not None and _whole(event[POSITION]) > position:
+            continue
+        if not (before(happened, as_of) and before(known, as_of)):
+            continue
+        if not before(happened, as_of - offset):
+            continue
+        if window is not None and happened < as_of - offset - window:
+            continue
+        chosen.append(event)
+    return ordered(chosen, rules)
+
+
+def ahead(
+    events: Sequence[Event], rules: Rules, *, entity: Mapping[str, Value], as_of: int, horizon: int
+) -> list[Event]:
+    """Events that a label sees (S15): ``[T, T+h)``, or ``(T, T+h]`` if inclusive, whenever they became known."""
+    chosen = []
+    for event in events:
+        happened = _whole(event[rules.event_time])
+        inside = as_of < happened <= as_of + horizon if rules.inclusive else as_of <= happened < as_of + horizon
+        if inside and all(part is not None and event[column] == part for column, part in entity.items()):
+            chosen.append(event)
+    return ordered(chosen, rules)
+
+
+def mature(events: Sequence[Event], rules: Rules, *, as_of: int, horizon: int) -> bool:
+    """Whether a label's horizon has closed by the newest ``known_at`` of its source (S15)."""
+    return any(as_of + horizon + rules.delay <= _known(event) for event in events)
+
+
+def ordered(events: Sequence[Event], rules: Rules) -> list[Event]:
+    """By event_time, known_at, then the remaining columns in schema order, null first (S5)."""
+    remaining = [column for column in rules.columns if column != rules.event_time]
+
+    def rank(event: Event) -> list[Any]:
+        rest = [(0, 0) if event[column] is None else (1, event[column]) for column in remaining]
+        return [event[rules.event_time], event[KNOWN_AT], *rest]
+
+    return sorted(events, key=rank)
+
+
+# S7, S13: reductions of a list of values, nulls among them
+
+
+def plain(entry: Any) -> Value:
+    """S7: NaN and infinity are null, -0.0 is 0.0."""
+    if isinstance(entry, float):
+        return entry + 0.0 if math.isfinite(entry) else None
+    known: Value = entry
+    return known
+
+
+def present(values: Sequence[Value]) -> list[Any]:
+    """Values that are not null."""
+    return [entry for entry in values if entry is not None]
+
+
+def exact_sum(values: Sequence[Any]) -> Fraction:
+    """Sum without any rounding."""
+    return sum((Fraction(entry) for entry in values), Fraction(0))
+
+
+def nearest(exact: Fraction) -> float:
+    """The double nearest to a fraction, ties to even; infinite past the largest."""
+    try:
+        return exact.numerator / exact.denominator
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+def total(values: Sequence[Value], kind: str = "float") -> Value:
+    """Sum: correctly rounded for floats, exact for integers (past int64: an error), the number of true for booleans."""
+    there = present(values)
+    if kind == "float":
+        return plain(nearest(exact_sum(there)))
+    return in_int64(sum(int(entry) for entry in there))
+
+
+def in_int64(number: int) -> int:
+    """Return the integer itself; past int64 is an error (S13)."""
+    if number not in INT64:
+        raise OverflowError(f"{number} is past int64")
+    return number
+
+
+def mean(values: Sequence[Value], kind: str = "float") -> Value:
+    """That sum, divided by the count."""
+    there = present(values)
+    if not there:
+        return None
+    if kind == "float":
+        return plain(nearest(exact_sum(there)) / len(there))
+    return sum(int(entry) for entry in there) / len(there)
+
+
+def variance(values: Sequence[Value], kind: str = "float") -> Value:  # noqa: ARG001  # one signature for all reductions
+    """Sample variance, the nearest double to the exact one; null for fewer than two values."""
+    there = present(values)
+    if len(there) < 2:
+        return None
+    squares = exact_sum([Fraction(entry) ** 2 for entry in there])
+    return plain(nearest((squares - exact_sum(there) ** 2 / len(there)) / (len(there) - 1)))
+
+
+def deviation(values: Sequence[Value], kind: str = "float") -> Value:
+    """Square root of the sample variance."""
+    spread = variance(values, kind)
+    return None if spread is None else math.sqrt(float(spread))
+
+
+def pick(values: Sequence[Value], place: int, *, skip_null: bool = False) -> Value:
+    """Return the value of the event at that place (negative: from the end), null included unless ``skip_null`` (S7)."""
+    row = present(values) if skip_null else list(values)
+    return row[place] if -len(row) <= place < len(row) else None
+
+
+def smallest(values: Sequence[Value]) -> Value:
+    """Minimum; null without values."""
+    return min(present(values), default=None)
+
+
+def largest(values: Sequence[Value]) -> Value:
+    """Maximum; null without values."""
+    return max(present(values), default=None)
+
+
+def distinct(values: Sequence[Value]) -> int:
+    """Count the different values that are not null."""
+    return len(set(present(values)))
+
+
+def any_true(values: Sequence[Value]) -> Value:
+    """Whether one is true; nulls are skipped; null without values."""
+    there = present(values)
+    return any(there) if there else None
+
+
+def all_true(values: Sequence[Value]) -> Value:
+    """Whether none is false; nulls are skipped; null without values."""
+    there = present(values)
+    return all(there) if there else None
+
+
+def seconds_since(instants: Sequence[int], as_of: int) -> float | None:
+    """Seconds from the last event to ``as_of``; null without events."""
+    return (as_of - instants[-1]) / 1e6 if instants else None
+
+
+# S7: element by element
+
+
+def _truth_and(left: Value, right: Value) -> Value:
+    if left is False or right is False:
+        return False
+    return None if left is None or right is None else True
+
+
+def _truth_or(left: Value, right: Value) -> Value:
+    if left is True or right is True:
+        return True
+    return None if left is None or right is None else False
+
+
+def _divide(left: Any, right: Any) -> float:
+    return float(left) / float(right)
+
+
+STRICT: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": _divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "~": operator.not_,
+    "neg": operator.neg,
+    "abs": abs,
+    "lower": str.lower,
+    "startswith": str.startswith,
+    "contains": operator.contains,
+    "length": len,
+    "hour": lambda instant: _moment(instant).hour,
+    "weekday": lambda instant: _moment(instant).weekday(),
+    "day": lambda instant: _moment(instant).day,
+    "month": lambda instant: _moment(instant).month,
+    "year": lambda instant: _moment(instant).year,
+}
+
+
+def _moment(instant: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)
+
+
+def apply(symbol: str, *operands: Value) -> Value:
+    """One operator on single values: ``&`` and ``|`` are Kleene, else null with null.
+
+    What is not finite is null, and so is an integer past int64: only a sum past int64 is an error.
+    """
+    if symbol in _OF_NULL:
+        return _OF_NULL[symbol](*operands)
+    if any(operand is None for operand in operands):
+        return None
+    try:
+        result = STRICT[symbol](*operands)
+    except ZeroDivisionError:
+        return None
+    return None if type(result) is int and result not in INT64 else plain(result)
+
+
+_OF_NULL: dict[str, Callable[..., Value]] = {
+    "&": _truth_and,
+    "|": _truth_or,
+    "is_null": lambda entry: entry is None,
+    "fill_null": lambda entry, instead: instead if entry is None else entry,
+    "where": lambda condition, left, right: None if condition is None else left if condition else right,
+}
+
+
+# Features as trees
+
+
+@dataclass(frozen=True)
+class Col:
+    """A column of the window."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Lit:
+    """A constant; ``as_datetime`` marks microseconds that a user would write as a datetime."""
+
+    value: Value
+    as_datetime: bool = False
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """The instant that the row is asked as of."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator on nodes: over columns event by event, over reductions once per row."""
+
+    symbol: str
+    operands: tuple["Node", ...]
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """A reduction of a column expression, or of the window itself (``of=None``: count, since_last).
+
+    ``kind`` is the expression's type; ``where`` keeps the events for which it is true, then ``rows`` the first
+    (positive) or last (negative) that many.
+    """
+
+    name: str
+    of: "Node | None" = None
+    kind: str = "float"
+    where: "Node | None" = None
+    rows: int | None = None
+    place: int = 0
+    skip_null: bool = False
+    function: Callable[[list[Any]], Value] | None = None
+
+
+Node = Col | Lit | AsOf | Op | Reduce
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One row's window: its visible events in S5 order, and the instant."""
+
+    events: Sequence[Event]
+    rules: Rules
+    as_of: int
+
+
+def value(node: Node, scope: Scope, event: Event | None = None) -> Value:
+    """Give the value of a feature for one row; or, given an event, of a column expression for that event."""
+    match node:
+        case Col(name):
+            assert event is not None, f"{name} is not reduced"
+            return event[name]
+        case Lit(constant):
+            return constant
+        case AsOf():
+            return scope.as_of
+        case Op(symbol, operands):
+            return apply(symbol, *(value(operand, scope, event) for operand in operands))
+        case Reduce():
+            return plain(_reduced(node, scope))
+
+
+def _reduced(node: Reduce, scope: Scope) -> Value:
+    where = node.where
+    kept = [event for event in scope.events if where is None or value(where, scope, event) is True]
+    if node.rows is not None:
+        kept = kept[: node.rows] if node.rows > 0 else kept[node.rows :]
+    if node.name == "since_last":
+        return seconds_since([_whole(event[scope.rules.event_time]) for event in kept], scope.as_of)
+    if node.of is None:
+        return len(kept)
+    return _folded(node, [value(node.of, scope, event) for event in kept])
+
+
+def _folded(node: Reduce, values: list[Value]) -> Value:
+    if node.name in _PLACES:
+        place = node.place if node.name == "nth" else _PLACES[node.name]
+        return pick(values, place, skip_null=node.skip_null)
+    if node.name in _SUMS:
+        return _SUMS[node.name](values, node.kind)
+    if node.name == "apply":
+        assert node.function is not None
+        return node.function(present(values)) if present(values) else None
+    return _FOLDS[node.name](values)
+
+
+_PLACES = {"first": 0, "last": -1, "nth": 0}
+_SUMS: dict[str, Callable[[list[Value], str], Value]] = {"sum": total, "mean": mean, "var": variance, "std": deviation}
+_FOLDS: dict[str, Callable[[list[Value]], Value]] = {
+    "count": lambda values: len(present(values)),
+    "min": smallest,
+    "max": largest,
+    "nunique": distinct,
+    "any": any_true,
+    "all": all_true,
+}
+
+
+def row_value(function: Callable[..., Any], arguments: Mapping[str, tuple[str, Value]]) -> Value:
+    """Row feature (S8) of ``{name: (kind, value)}``: a missing float is nan, any other missing value None."""
+    scalars = {
+        name: math.nan if kind == "float" and entry is None else entry for name, (kind, entry) in arguments.items()
+    }
+    return plain(function(**scalars))
