@@ -186,20 +186,18 @@ class _Compiler:
         return name
 
     def _entity_keys(self) -> dict[str, tuple[SourceBy, Kind]]:
-        """Key columns of the entities of all declared features."""
+        """Key columns of the entities of all features; one that several entities have is that of the shortest key."""
         keys: dict[str, tuple[SourceBy, Kind]] = {}
         for listed in self.outputs.values():
+            role = listed if isinstance(listed, RoleFeature) else None
             feature = listed.feature if isinstance(listed, RoleFeature) else listed
-            if isinstance(feature, WindowFeature):
-                keys |= {
-                    key: (feature.view, kind)
-                    for key, kind in zip(feature.view.entity.key, feature.view.key_kinds, strict=True)
-                }
-                if isinstance(listed, RoleFeature):
-                    spine = (self._spine_column(key, feature.view, listed) for key in feature.view.entity.key)
-                    keys |= {
-                        name: (feature.view, kind) for name, kind in zip(spine, feature.view.key_kinds, strict=True)
-                    }
+            if not isinstance(feature, WindowFeature):
+                continue
+            view = feature.view
+            for key, kind in zip(view.entity.key, view.key_kinds, strict=True):
+                for name in {key, self._spine_column(key, view, role)}:
+                    if name not in keys or len(view.entity.key) < len(keys[name][0].entity.key):
+                        keys[name] = (view, kind)
         return keys
 
     def _spine_column(self, key: str, view: SourceBy, role: RoleFeature | None) -> str:

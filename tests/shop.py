@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -43,15 +44,15 @@ def service(source: Source, window: str | None = "30d") -> FeatureService:
     """Number, sum and last amount of a customer's payments."""
 
     @feature(source, by=customer, window=window)
-    def number(tx):  # type: ignore[no-untyped-def]
+    def number(tx: Any) -> Any:
         return tx.count()
 
     @feature(source, by=customer, window=window)
-    def spent(tx):  # type: ignore[no-untyped-def]
+    def spent(tx: Any) -> Any:
         return tx.amount.sum()
 
     @feature(source, by=customer, window=window)
-    def latest(tx):  # type: ignore[no-untyped-def]
+    def latest(tx: Any) -> Any:
         return tx.amount.last()
 
     @feature

@@ -109,7 +109,7 @@ def test_quarantine_sets_bad_rows_aside_and_keeps_them_readable(tmp_path: Path, 
     assert (aside["file"], aside["row"], aside["column"]) == ("data/a.csv", 2, "amount")
 
 
-def test_a_path_that_matches_nothing_says_where_it_looked(tmp_path: Path, open_store: Open) -> None:
+def test_a_path_that_matches_nothing_says_where_it_looked(open_store: Open) -> None:
     with pytest.raises(SourceUnreadable, match=r"\*\.csv"):
         open_store().materialize()
 

@@ -1,8 +1,9 @@
-"""Training sets: the spine's own rows in order, features after them, a table and a manifest that say what they are (S9)."""
+"""Training sets: the spine's own rows in order, features after them, a table and a manifest (S9)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -140,9 +141,7 @@ def test_what_a_spine_lacks_or_has_too_much_is_named(store: FeatureStore) -> Non
         store.training_set("shpo", spine("c1"))
 
 
-def test_who_holds_the_training_sets_is_named(
-    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_who_holds_the_training_sets_is_named(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import subprocess
     import sys
 
@@ -186,7 +185,7 @@ def test_types_are_kept(tmp_path: Path, clock: Clock) -> None:
     for name in ("big", "on", "word", "when"):
 
         @feature(readings, by=sensor)
-        def last(tx, name=name):  # type: ignore[no-untyped-def]
+        def last(tx: Any, name: str = name) -> Any:
             return tx[name].last()
 
         last.name = f"last_{name}"
