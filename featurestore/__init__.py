@@ -14,9 +14,12 @@ if TYPE_CHECKING:  # type checkers and editors see plain imports
 __all__ = ["Entity", "FeatureService", "FeatureStore", "FeatureStoreError", "Source", "aggregations", "feature", "on"]
 
 _HOMES = {"FeatureStore": "store", "FeatureStoreError": "errors"}
+_MODULES = ("errors", "testing")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"featurestore.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'featurestore' has no attribute {name!r}")
     return getattr(import_module(f"featurestore.{_HOMES.get(name, 'definition')}"), name)

@@ -347,24 +347,34 @@ class Column:
     def __len__(self) -> NoReturn:
         raise ColumnError("A column has no length: it holds many windows. Use .count().")
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
+        """Truth of the only value, so that a test may compare; a feature cannot branch, for it is declared on no row."""
+        if self._alone:
+            return bool(self.item())
         raise ColumnError(
-            "A column is neither true nor false: it holds many values. Use & | ~, np.where(...), .any() or .all(); "
-            "in a test compare .item()."
+            "A column is neither true nor false: it holds many values. Use & | ~, np.where(...), .any() or .all()."
         )
 
     def __getitem__(self, index: Any) -> NoReturn:
         raise ColumnError("A column has no index. Filter the window, tx[mask], or use .first(), .last() or .nth(n).")
 
-    def __float__(self) -> NoReturn:
+    def __float__(self) -> float:
+        """Only value as a float; see :meth:`__bool__`."""
+        if self._alone:
+            return float(self.item())
         raise ColumnError(
-            "A column is no number: it holds many rows. Keep to + - * / and NumPy functions, which work on all at "
-            "once; in a test read .item()."
+            "A column is no number: it holds many rows. Keep to + - * / and NumPy functions, which work on all at once."
         )
 
-    __int__ = __float__
+    def __int__(self) -> int:
+        """Only value as an integer; see :meth:`__bool__`."""
+        return int(self.item() if self._alone else float(self))
 
     # -- within -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _alone(self) -> bool:
+        return self.ranges is None and len(self.values) == 1
 
     def _events(self, what: str) -> Ranges:
         if self.ranges is None:

@@ -41,7 +41,11 @@ class Spine:
 
 
 def evaluate(
-    plan: ServicePlan, spine: Spine, events: Mapping[str, Events], entities: Mapping[Keyed, IntArray]
+    plan: ServicePlan,
+    spine: Spine,
+    events: Mapping[str, Events],
+    entities: Mapping[Keyed, IntArray],
+    not_finite: dict[str, int] | None = None,
 ) -> dict[str, Values]:
     """Value of each feature of the service for each row, in declared order.
 
@@ -55,7 +59,10 @@ def evaluate(
         Sorted events of each view the plan reads, by view name.
     entities
         For each keyed view, the index of each row's entity among those events, shape ``(n,)``; -1 where there is none.
+    not_finite
+        Counts by feature the NaN and infinities that it computed, and that are null (S7).
     """
+    counts: dict[str, int] = {} if not_finite is None else not_finite
     viewpoints = {name: Viewpoint(one) for name, one in events.items()}
     made: dict[str, Values] = dict(spine.columns)
     made[AS_OF] = Values("datetime", spine.as_of)
@@ -67,9 +74,9 @@ def evaluate(
             look = (step.keyed, step.feature.windows, step.feature.offset)
             if look not in windows:
                 windows[look] = _windows(step, spine, viewpoints[step.keyed.view.name], entities[step.keyed])
-            made |= _window_step(step, windows[look], len(spine))
+            made |= _window_step(step, windows[look], len(spine), counts)
         else:
-            made[step.output] = _row_step(step, made, len(spine))
+            made[step.output] = _row_step(step, made, len(spine), counts)
     return {name: made[name] for name in plan.outputs}
 
 
@@ -85,11 +92,14 @@ def _windows(step: WindowStep, spine: Spine, viewpoint: Viewpoint, entity: IntAr
     )
 
 
-def _window_step(step: WindowStep, window: Window, rows: int) -> dict[str, Values]:
+def _window_step(step: WindowStep, window: Window, rows: int, counts: dict[str, int]) -> dict[str, Values]:
     """One call of the function for all windows of the family."""
     feature = step.feature
+    before = window.not_finite
     with _blamed(feature):
         values = window.result(feature.function(window))
+    if window.not_finite > before:
+        counts[feature.name] = counts.get(feature.name, 0) + window.not_finite - before
     if values.kind != feature.kind:
         raise DefinitionError(
             f"{located(feature.function)}: feature {feature.name!r} gave {values.kind} here and {feature.kind} on an "
@@ -100,7 +110,7 @@ def _window_step(step: WindowStep, window: Window, rows: int) -> dict[str, Value
     return {output: values.take(slice(part * rows, (part + 1) * rows)) for part, output in enumerate(step.outputs)}
 
 
-def _row_step(step: RowStep, made: Mapping[str, Values], rows: int) -> Values:
+def _row_step(step: RowStep, made: Mapping[str, Values], rows: int, counts: dict[str, int]) -> Values:
     inputs = [made[name] for name in step.inputs]
     feature = step.feature
     with _blamed(feature):
@@ -110,7 +120,7 @@ def _row_step(step: RowStep, made: Mapping[str, Values], rows: int) -> Values:
             results = list(map(feature.function, *map(_as_scalars, inputs)))
         else:
             results = [feature.function() for _ in range(rows)]
-    return _checked(feature, results)
+    return _checked(feature, results, counts)
 
 
 @contextmanager
@@ -165,7 +175,7 @@ def _array_result(feature: RowFeature, result: Any, rows: int) -> list[Any]:
     return list(array.tolist())
 
 
-def _checked(feature: RowFeature, results: list[Any]) -> Values:
+def _checked(feature: RowFeature, results: list[Any], counts: dict[str, int]) -> Values:
     """Typed values: None, NaN and infinities are null (S7), anything of another type is an error."""
     convert = _CONVERT[feature.kind]
     clean = [None if one is None else convert(one) for one in results]
@@ -180,6 +190,9 @@ def _checked(feature: RowFeature, results: list[Any]) -> Values:
                 f"{located(feature.function)}: feature {feature.name!r} gave no value for row {row}: annotate "
                 f"`-> {feature.kind} | None`."
             )
+    lost = sum(one is None and given is not None for one, given in zip(clean, results, strict=True))
+    if lost:
+        counts[feature.name] = counts.get(feature.name, 0) + lost
     return from_list(feature.kind, clean, nullable=feature.nullable)
 
 

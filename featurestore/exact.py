@@ -25,6 +25,7 @@ _LOWEST_BIT = -1074
 _CACHED_LIMBS = 8
 _FAST_SCALE = 1000
 _ROUND_CHUNK = 1 << 15
+_WIDE_CHUNK = 1 << 18
 
 
 class ExactSums:
@@ -50,8 +51,9 @@ class ExactSums:
     def rounded(self, lo: IntArray, hi: IntArray) -> FloatArray:
         """Correctly rounded sums; infinite where they exceed the largest double."""
         sums = np.empty(len(lo))
-        for start in range(0, len(lo), _ROUND_CHUNK):
-            part = slice(start, start + _ROUND_CHUNK)
+        step = _ROUND_CHUNK if self._prefixes is not None else _WIDE_CHUNK  # each chunk makes many limbs' prefixes anew
+        for start in range(0, len(lo), step):
+            part = slice(start, start + step)
             sums[part] = round_limbs(self.totals(lo[part], hi[part]), self.lowest)
         return sums
 

@@ -207,7 +207,8 @@ def build(
     typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
     newest = log.position
     seen, typed = _positions(position, newest, typed)
-    made = engine.run(plan, typed, log, seen)
+    not_finite: dict[str, int] = {}
+    made = engine.run(plan, typed, log, seen, not_finite)
     table = asked
     for output in plan.outputs:
         table = table.append_column(output, made[output].to_arrow())
@@ -224,6 +225,7 @@ def build(
         ],
         "fingerprints": {one: fingerprints[one] for one in plan.outputs},
         "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in plan.outputs},
+        "not_finite": not_finite,
         "spine_hash": content_hash(asked),
         "content_hash": digest,
         "position": seen if typed.position is None else "per row",

@@ -106,6 +106,11 @@ class Window:
         return self._times("known_at", self._frame.known_at)
 
     @property
+    def not_finite(self) -> int:
+        """How many NaN or infinities its columns have computed, and made null (S7)."""
+        return self._ranges.tally.get("not_finite", 0)
+
+    @property
     def columns_read(self) -> frozenset[str]:
         """Columns that the function has asked for."""
         return frozenset(self._frame.read)

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from shop import PAYMENTS, Clock
 
 from featurestore import FeatureStore
+
+settings.register_profile("suite", deadline=None)  # how long one example takes says nothing of the product
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -210,3 +210,16 @@ def test_features_that_need_each_other_are_an_error() -> None:
 
     with pytest.raises(DefinitionError, match="need each other: hen -> egg -> hen"):
         run([hen, egg])
+
+
+def test_what_is_not_finite_is_counted_by_feature() -> None:
+    @feature(matches, by=team, window="10d")
+    def odd(tx: Any) -> Any:
+        return (tx.goals / (tx.goals - 1)).sum()
+
+    plan = compile_service(FeatureService("s", features=[odd]), outputs_of([odd]))
+    spine = Spine(np.full(1, 4 * DAY), {"team": from_list("str", ["x"])})
+    counts: dict[str, int] = {}
+    made = evaluate(plan, spine, {"matches_by_team": events()}, {plan.keyed[0]: np.array([0])}, counts)
+    assert made["odd"].to_list() == [2.0 + 4 / 3]
+    assert counts == {"odd": 1}

@@ -12,6 +12,8 @@ from featurestore.values import Values
 class Engine(Protocol):
     """Runs a service over a spine and the events in the log."""
 
-    def run(self, plan: ServicePlan, spine: Spine, log: EventLog, position: int) -> Mapping[str, Values]:
-        """Features of each row, seeing the log up to ``position``."""
+    def run(
+        self, plan: ServicePlan, spine: Spine, log: EventLog, position: int, not_finite: dict[str, int]
+    ) -> Mapping[str, Values]:
+        """Features of each row, seeing the log up to ``position``; counts what :func:`evaluate` made null."""
         ...

@@ -16,7 +16,9 @@ from featurestore.view import KNOWN_AT, POSITION, events_of
 class LocalEngine:
     """The default engine."""
 
-    def run(self, plan: ServicePlan, spine: Spine, log: EventLog, position: int) -> Mapping[str, Values]:
+    def run(
+        self, plan: ServicePlan, spine: Spine, log: EventLog, position: int, not_finite: dict[str, int]
+    ) -> Mapping[str, Values]:
         """Features of each row, seeing the log up to ``position`` (or up to the spine's own position per row)."""
         tables: dict[str, pa.Table] = {}
         events: dict[str, Events] = {}
@@ -30,7 +32,7 @@ class LocalEngine:
                 view, tables[source.name], [_key_columns(spine, keyed) for keyed in roles]
             )
             entities |= dict(zip(roles, codes, strict=True))
-        return evaluate(plan, spine, events, entities)
+        return evaluate(plan, spine, events, entities, not_finite)
 
 
 def read(source: Source, log: EventLog, position: int | None, *, with_position: bool = False) -> pa.Table:

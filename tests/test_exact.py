@@ -1,0 +1,85 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore.exact import ExactSums, exact_integers, fsum, two_product, two_sum
+
+LARGEST = 1.7976931348623157e308
+CENTS = [0.1, 0.2, 0.3, 10.01, 19.99, -0.1, 1e9 + 0.01]
+TIES = [1.0, 2.0**-53, 2.0**-54, -(2.0**-54), 1 + 2.0**-52, -1.0, 2.0**-106]
+MIXED = [1e300, -1e300, 1e-300, 1.0, 5e-324, -5e-324, 2.2250738585072014e-308]
+CANCELLING = [1e16, 1.0, -1e16, 2.0**53, -(2.0**53), 0.5, -0.25]
+
+hostile = st.one_of(
+    *(st.lists(st.sampled_from(family), max_size=12) for family in (CENTS, TIES, MIXED, CANCELLING)),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False, max_value=1e307, min_value=-1e307), max_size=12),
+)
+
+
+def sums(values: list[float], lo: list[int], hi: list[int]) -> list[float]:
+    made = ExactSums(np.array(values, np.float64)).rounded(np.array(lo), np.array(hi))
+    return [float(one) for one in made]
+
+
+@settings(deadline=None)
+@given(hostile)
+def test_every_range_is_the_correctly_rounded_sum(values: list[float]) -> None:
+    ranges = [(lo, hi) for lo in range(len(values) + 1) for hi in range(lo, len(values) + 1)]
+    made = sums(values, [lo for lo, _ in ranges], [hi for _, hi in ranges])
+    assert made == [math.fsum(values[lo:hi]) for lo, hi in ranges]
+
+
+@pytest.mark.parametrize("family", [CENTS, TIES, MIXED, CANCELLING])
+def test_a_sum_does_not_depend_on_order_or_repetition(family: list[float]) -> None:
+    forth, back = (sums(values * 1000, [0], [7000]) for values in (family, family[::-1]))
+    assert forth == back == [float(sum(map(Fraction, family)) * 1000)]
+
+
+def test_a_sum_past_the_largest_double_is_infinite() -> None:
+    assert sums([LARGEST, LARGEST, -LARGEST], [0, 0], [2, 3]) == [math.inf, LARGEST]
+    assert sums([-LARGEST, -LARGEST], [0], [2]) == [-math.inf]
+
+
+def test_fsum_goes_on_where_partial_sums_overflow() -> None:
+    assert fsum([LARGEST, LARGEST, -LARGEST]) == LARGEST
+    assert fsum([LARGEST, LARGEST]) == math.inf
+    assert fsum([-LARGEST, -LARGEST]) == -math.inf
+
+
+def test_a_sum_that_cancels_is_plus_zero() -> None:
+    assert math.copysign(1.0, sums([-1.0, 1.0], [0], [2])[0]) == 1.0
+
+
+def test_subnormals_are_summed_exactly() -> None:
+    assert sums([5e-324] * 3, [0, 1], [3, 1]) == [1.5e-323, 0.0]
+
+
+def test_sums_of_nothing_are_zero() -> None:
+    assert sums([], [0], [0]) == [0.0]
+
+
+def test_parts_are_summed_together() -> None:
+    made = ExactSums(np.array([1.0, 2.0]), np.array([2.0**-60, 2.0**-61]))
+    assert made.rounded(np.array([0]), np.array([2])).tolist() == [3.0]
+    assert exact_integers(made.totals(np.array([0]), np.array([2])), np.array([0])) == [
+        Fraction(3 + Fraction(3, 2**61)) / Fraction(2) ** made.lowest
+    ]
+
+
+def test_the_rest_is_what_rounding_left() -> None:
+    made = ExactSums(np.array([1.0, 2.0**-60]))
+    totals = made.totals(np.array([0]), np.array([2]))
+    assert made.rest(totals, np.array([1.0])).tolist() == [2.0**-60]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(CENTS + TIES + CANCELLING), st.sampled_from(CENTS + TIES + CANCELLING))
+def test_two_sums_and_two_products_lose_nothing(left: float, right: float) -> None:
+    total, error = two_sum(np.array([left]), np.array([right]))
+    assert Fraction(float(total[0])) + Fraction(float(error[0])) == Fraction(left) + Fraction(right)
+    product, error = two_product(np.array([left]), np.array([right]))
+    assert Fraction(float(product[0])) + Fraction(float(error[0])) == Fraction(left) * Fraction(right)

@@ -1,0 +1,159 @@
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore import fold
+from featurestore.errors import IntegerOverflow
+from featurestore.fold import Spans
+from featurestore.values import Kind, Values, from_list
+
+BIG = 2**62
+FLOATS = [0.1, 0.2, 19.99, 1e16, -1e16, 1.0, 2.0**-54, 1e-300, 1e300, -1e300, 5e-324, 3.0, -7.25]
+INTEGERS = [0, 1, -1, 7, 2**53 + 1, -(2**53) - 3, 2**40]
+Reduction = Callable[[Spans], Values]
+
+
+def spans(kind: Kind, items: list[Any], ranges: list[tuple[int, int]] | None = None) -> Spans:
+    pairs = [(0, len(items))] if ranges is None else ranges
+    lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    values = from_list(kind, items)
+    return fold.spans_of(values, lo, hi, {})
+
+
+def both_ways(reduction: Reduction, kind: Kind, items: list[Any]) -> list[Any]:
+    """All ranges, once by the way of few values and once by the way of many: they must agree to the bit."""
+    pairs = [(lo, hi) for lo in range(len(items) + 1) for hi in range(lo, len(items) + 1)]
+    few, many = spans(kind, items, pairs), spans(kind, items, pairs)
+    vars(few)["few"], vars(many)["few"] = True, False
+    one, other = reduction(few), reduction(many)
+    assert one.data.tobytes() == other.data.tobytes()
+    assert one.mask.tolist() == other.mask.tolist()
+    assert (one.valid is None) == (other.valid is None)
+    return one.to_list()
+
+
+def parts(items: list[Any]) -> list[list[Any]]:
+    ends = range(len(items) + 1)
+    return [[one for one in items[lo:hi] if one is not None] for lo in ends for hi in ends if hi >= lo]
+
+
+def exact_variance(part: list[Any], ddof: int) -> float | None:
+    if len(part) <= ddof:
+        return None
+    fractions = [Fraction(one) for one in part]
+    middle = sum(fractions, Fraction(0)) / len(part)
+    try:
+        return float(sum(((one - middle) ** 2 for one in fractions), Fraction(0)) / (len(part) - ddof))
+    except OverflowError:
+        return None
+
+
+floats = st.lists(st.none() | st.sampled_from(FLOATS), max_size=7)
+cents = st.lists(st.none() | st.integers(-(10**6), 10**6).map(lambda one: one / 100), max_size=7)
+integers = st.lists(st.none() | st.sampled_from(INTEGERS), max_size=7)
+
+
+@settings(deadline=None)
+@given(floats | cents)
+def test_float_sums_and_means_are_those_of_fsum(items: list[float | None]) -> None:
+    assert both_ways(fold.total, "float", items) == [math.fsum(part) for part in parts(items)]
+    means = [math.fsum(part) / len(part) if part else None for part in parts(items)]
+    assert both_ways(fold.mean, "float", items) == means
+
+
+@settings(deadline=None)
+@given(integers)
+def test_integer_sums_and_means_are_exact(items: list[int | None]) -> None:
+    assert both_ways(fold.total, "int", items) == [sum(part) for part in parts(items)]
+    assert both_ways(fold.mean, "int", items) == [sum(part) / len(part) if part else None for part in parts(items)]
+
+
+@settings(deadline=None)
+@given(floats | cents, st.integers(0, 2))
+def test_float_variances_are_correctly_rounded(items: list[float | None], ddof: int) -> None:
+    made = both_ways(lambda one: fold.variance(one, ddof), "float", items)
+    assert made == [exact_variance(part, max(ddof, 0)) if part else None for part in parts(items)]
+
+
+@settings(deadline=None)
+@given(integers)
+def test_integer_variances_are_correctly_rounded(items: list[int | None]) -> None:
+    assert both_ways(fold.variance, "int", items) == [exact_variance(part, 1) for part in parts(items)]
+
+
+@settings(deadline=None)
+@given(floats)
+def test_extremes_and_distinct_values_skip_nulls(items: list[float | None]) -> None:
+    assert both_ways(fold.minimum, "float", items) == [min(part, default=None) for part in parts(items)]
+    assert both_ways(fold.maximum, "float", items) == [max(part, default=None) for part in parts(items)]
+    assert both_ways(fold.distinct, "float", items) == [len(set(part)) for part in parts(items)]
+    assert both_ways(fold.count, "float", items) == [len(part) for part in parts(items)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([True, False, None]), max_size=6))
+def test_booleans_are_true_somewhere_or_everywhere(items: list[bool | None]) -> None:
+    assert both_ways(fold.some, "bool", items) == [any(part) if part else None for part in parts(items)]
+    assert both_ways(fold.every, "bool", items) == [all(part) if part else None for part in parts(items)]
+    assert both_ways(fold.total, "bool", items) == [sum(part) for part in parts(items)]
+
+
+def test_text_is_ordered_by_code_point() -> None:
+    assert both_ways(fold.minimum, "str", ["b", None, "Z"])[-2:] == ["Z", None]
+    assert fold.maximum(spans("str", ["b", "ä", "Z"])).to_list() == ["ä"]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_an_integer_sum_past_int64_is_an_error(*, few: bool) -> None:
+    three = spans("int", [BIG, BIG, -1])
+    vars(three)["few"] = few
+    with pytest.raises(IntegerOverflow, match="9223372036854775808, past int64"):
+        fold.total(spans("int", [BIG, BIG]))
+    assert fold.total(three).to_list() == [2**63 - 1]
+
+
+def test_a_mean_of_integers_goes_past_int64() -> None:
+    assert both_ways(fold.mean, "int", [2**63 - 1, 2**63 - 1])[1] == float(2**63 - 1)
+
+
+def test_a_float_sum_past_the_largest_double_is_null() -> None:
+    assert both_ways(fold.total, "float", [1.7e308, 1.7e308]) == [0.0, 1.7e308, None, 0.0, 1.7e308, 0.0]
+
+
+def test_an_event_is_picked_with_its_null() -> None:
+    values = from_list("int", [1, None, 3])
+    lo, hi = np.array([0, 1, 2, 3]), np.array([3, 3, 2, 3])
+    assert fold.pick(values, lo, hi, 0).to_list() == [1, None, None, None]
+    assert fold.pick(values, lo, hi, -1).to_list() == [3, 3, None, None]
+    assert fold.pick(values, lo, hi, 1).to_list() == [None, 3, None, None]
+    assert fold.pick(values, lo, hi, -3).to_list() == [1, None, None, None]
+
+
+def test_a_function_gets_a_fresh_array_of_each_range() -> None:
+    def spoil(values: Any) -> float:
+        values[0] = 100.0
+        return float(values.sum())
+
+    assert fold.each(spans("float", [1.0, None, 2.0], [(0, 3), (0, 1), (1, 2)]), spoil) == [102.0, 100.0, None]
+    assert fold.each(spans("str", ["b", "a"]), "".join) == ["ba"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5)), max_size=8))
+def test_ranges_are_expanded_one_after_another(pairs: list[tuple[int, int]]) -> None:
+    lo = np.array([start for start, _ in pairs], np.int64)
+    hi = np.array([start + length for start, length in pairs], np.int64)
+    assert fold.expand(lo, hi).tolist() == [index for start, length in pairs for index in range(start, start + length)]
+
+
+def test_many_pairs_are_counted_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
+    ones = spans("int", [1, 2, 1, 2], [(0, 4), (0, 0), (1, 3), (2, 4)])
+    vars(ones)["few"] = False
+    assert fold.distinct(ones).to_list() == [2, 0, 2, 2]

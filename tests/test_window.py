@@ -1,0 +1,109 @@
+import copy
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from featurestore.column import Column
+from featurestore.errors import ColumnError
+from featurestore.schema import schema_of
+from featurestore.testing import window
+from featurestore.window import Window, empty_window
+
+
+class Match(BaseModel):
+    played: datetime
+    count: int
+    goals: int | None = None
+    team: str
+
+
+TX: Window = window(amount=[1.0, 20.0, None], merchant=["a", "b", "b"])
+
+
+def test_a_column_is_an_attribute_or_an_item() -> None:
+    assert TX.amount.sum().item() == TX["amount"].sum().item() == 21.0
+    assert window(count=[5, 6])["count"].max().item() == 6
+    assert window(count=[5, 6]).count().item() == 2
+
+
+def test_a_mask_keeps_the_events_where_it_is_true() -> None:
+    assert TX[TX.merchant == "b"].count().item() == 2
+    assert TX[TX.amount > 1.0].merchant.last().item() == "b"
+
+
+def test_a_mask_of_a_filtered_window_filters_it_further() -> None:
+    b = TX[TX.merchant == "b"]
+    assert b[b.amount > 1.0].count().item() == 1
+    assert b[b.amount > 1.0].amount.sum().item() == 20.0
+    assert b[b.amount > 1.0].event_time.count().item() == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda tx: tx.amuont, r"No column named 'amuont'\. Did you mean 'amount'\?"),
+        (lambda tx: tx[0], "give a column's name, or a boolean column"),
+        (lambda tx: tx[tx.amount], "needs a boolean column; this one is float"),
+        (lambda tx: tx[tx.count() > 1], "one value per row"),
+        (lambda tx: tx[tx[tx.amount > 1].amount > 1], "of another window"),
+        (bool, "neither true nor false"),
+        (len, r"no length.*\.count\(\)"),
+        (list, "cannot be iterated"),
+    ],
+)
+def test_what_a_window_cannot_do_says_what_to_do(wrong: Any, message: str) -> None:
+    with pytest.raises(ColumnError, match=message):
+        wrong(TX)
+
+
+def test_seconds_are_counted_from_the_first_and_last_event() -> None:
+    first, last = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+    tx = window(event_time=[last, first], as_of=datetime(2024, 1, 2, 0, 0, 1, 1, tzinfo=UTC))
+    assert tx.since_last().item() == 1.000001
+    assert tx.since_first().item() == 86401.000001
+    assert window(amount=[]).since_last().item() is None
+
+
+def test_a_window_knows_its_instant_and_its_events_instants() -> None:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    tx = window(event_time=[moment], known_at=[moment.replace(hour=3)], as_of=moment.replace(hour=4))
+    assert (tx.as_of.item(), tx.event_time.last().item(), tx.known_at.last().item()) == (
+        *(moment.replace(hour=4), moment, moment.replace(hour=3)),
+    )
+
+
+def test_a_feature_returns_one_value_per_row() -> None:
+    assert TX.result(TX.count()).to_list() == [3]
+    assert TX.result(7).to_list() == [7]
+    assert TX.result(math.nan).to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (TX.amount, "a column of events"),
+        (TX, "returns a window"),
+        (None, "`return` missing"),
+        ([1], r"it returns \[1\]"),
+    ],
+)
+def test_anything_else_that_a_feature_returns_is_an_error(returned: object, message: str) -> None:
+    with pytest.raises(ColumnError, match=message):
+        TX.result(returned)
+
+
+def test_an_empty_window_has_the_columns_of_the_schema() -> None:
+    tx = empty_window(schema_of(Match), "played")
+    kinds = [(tx[name].values.kind, tx[name].values.valid is None) for name in ("played", "count", "goals", "team")]
+    assert kinds == [("datetime", True), ("int", True), ("int", False), ("str", True)]
+    assert len(tx.goals.sum().values) == 0
+    assert tx.columns_read == {"played", "count", "goals", "team"}
+
+
+def test_a_window_can_be_looked_at() -> None:
+    assert repr(TX) == "<Window of amount, merchant>"
+    assert not hasattr(TX, "_repr_html_")
+    assert isinstance(copy.copy(TX).amount, Column)
