@@ -7,7 +7,6 @@ hand.
 
 import enum
 import math
-import operator
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -220,12 +219,14 @@ def _power(left: Array, right: Array) -> tuple[Array, Array]:
     return made, fits
 
 
-def _divided(divide: Callable[[Array, Array], Array]) -> Callable[[Array, Array], tuple[Array, Array]]:
-    def quotient(left: Array, right: Array) -> tuple[Array, Array]:
-        fits = (right != 0) & ~((left == _INT64.start) & (right == -1))
-        return divide(left, np.where(fits, right, 1)), fits
+def _divided(left: Array, right: Array) -> tuple[Array, Array]:
+    fits = (right != 0) & ~((left == _INT64.start) & (right == -1))
+    return left // np.where(fits, right, 1), fits
 
-    return quotient
+
+def _modulo(left: Array, right: Array) -> tuple[Array, Array]:
+    fits = right != 0
+    return left % np.where(fits & (right != -1), right, 1), fits  # x % -1 is x % 1, which cannot overflow
 
 
 _FLOAT: dict[str, Callable[[Array, Array], Array]] = {
@@ -241,7 +242,7 @@ _INTEGER: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
     "+": _add,
     "-": _subtract,
     "*": _multiply,
-    "//": _divided(operator.floordiv),
-    "%": _divided(operator.mod),
+    "//": _divided,
+    "%": _modulo,
     "**": _power,
 }

@@ -124,7 +124,7 @@ def _new_by_key(found: Arrived, log: EventLog, online: OnlineStore, terms: Terms
     key = _values(source, table, source.key)
     key_hash, payload_hash = row_hashes([key]), row_hashes(payload_columns(source, table))
     keep = np.ones(len(key), np.bool_)
-    conflicts = _repeats(key, payload_hash, keep)
+    conflicts = _repeats(key, known_at(source, table, None), payload_hash, keep)
     known_keys, known_payloads = _known(source, log, online, key_hash[key.mask], terms)
     first = np.searchsorted(known_keys, key_hash)
     last = np.searchsorted(known_keys, key_hash, side="right")
@@ -155,9 +155,12 @@ def _new_by_key(found: Arrived, log: EventLog, online: OnlineStore, terms: Terms
     )
 
 
-def _repeats(key: Values, payload_hash: IntArray, keep: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
-    """Drop from ``keep`` what repeats an earlier row of the load; give (row, earlier row) where the payload differs."""
-    place = np.argsort(key.data, kind="stable")
+def _repeats(key: Values, known: IntArray, payload_hash: IntArray, keep: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+    """Drop from ``keep`` what repeats another row of the load; give (row, first row) where the payload differs.
+
+    Of several copies the one that was known first is the first, in whatever order the files hold them (S5).
+    """
+    place = np.lexsort((known, key.data))
     place = place[key.mask[place]]
     if not len(place):
         return []

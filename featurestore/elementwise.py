@@ -33,7 +33,22 @@ def compare(test: np.ufunc, left: Any, right: Any) -> Values:
         return _made("bool", test(code, codes), right.valid)
     first, second = operands(left, right)
     one, other = aligned(first, second, common_kind(first.kind, second.kind))
+    if {first.kind, second.kind} == {"int", "float"}:
+        side = _side(first.data, second.data) if first.kind == "int" else -_side(second.data, first.data)
+        return _made("bool", test(side, 0), both_valid(one, other))
     return _made("bool", test(one.data, other.data), both_valid(one, other))
+
+
+def _side(whole: Array, real: Array) -> Array:
+    """Sign of integers less floats, exactly: past 2**53 an integer that rounds to the float may be its neighbour."""
+    rounded = whole.astype(np.float64)
+    side = np.sign(rounded - real)
+    near = np.flatnonzero((rounded == real) & (np.abs(real) >= 2.0**53))
+    if len(near):
+        top = real[near] >= 2.0**63
+        exact = np.where(top, 0.0, real[near]).astype(np.int64)
+        side[near] = np.where(top, -1, np.sign(whole[near] - exact))
+    return side
 
 
 def both(left: Any, right: Any) -> Values:

@@ -72,8 +72,8 @@ def schema_of(model: type[BaseModel]) -> Schema:
     fields = []
     for name, info in model.model_fields.items():
         kind, nullable = _kind(info.annotation, f"{model.__name__}.{name}")
-        required = info.is_required()
-        default = None if required else info.get_default(call_default_factory=True)
+        required = info.is_required() or info.default_factory is not None  # a factory may read a clock: not for us (S14)
+        default = None if required else info.get_default()
         default = default.value if isinstance(default, enum.Enum) else default
         fields.append(Field(name, kind, nullable, required, default))
     return Schema(model, tuple(fields))

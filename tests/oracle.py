@@ -68,7 +68,7 @@ def delivered(deliveries: Sequence[Delivery], rules: Rules) -> list[Event]:
         in_service = in_service or delivery.kind == "bulk"
         arrival = delivery.at if stamp is None else max(stamp, delivery.at)  # arrival stamps never decrease (S10)
         kept = []
-        for raw in delivery.rows:  # copies in one delivery: the first row is the first
+        for raw in _in_order(delivery, rules):
             row = {column: plain(raw.get(column)) for column in rules.columns}
             identity = None if rules.key is None else row[rules.key]
             payload = [row[column] for column in rules.columns if column != rules.known_at]
@@ -80,6 +80,14 @@ def delivered(deliveries: Sequence[Delivery], rules: Rules) -> list[Event]:
         stamp = arrival if kept and not is_history else stamp
         log += kept
     return log
+
+
+def _in_order(delivery: Delivery, rules: Rules) -> list[Mapping[str, Value]]:
+    """Of copies in one bulk load the one known first is the first, in whatever order a file holds them (S5, S6)."""
+    if delivery.kind != "bulk":
+        return list(delivery.rows)
+    names = [name for name in (rules.event_time, rules.known_at) if name is not None]
+    return sorted(delivery.rows, key=lambda row: _known_at({name: plain(row.get(name)) for name in names}, rules, None))
 
 
 def _known_at(row: Event, rules: Rules, arrival: int | None) -> int:

@@ -5,7 +5,7 @@ computes them from the same trees.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -88,7 +88,15 @@ class Scenario:
     rules: Rules
     deliveries: tuple[Delivery, ...]
     spine: tuple[Mapping[str, Value], ...]
-    features: tuple[Asked, ...] = field(repr=False)  # hundreds: a failure names the one that differs
+    features: tuple[Asked, ...]
+
+    def __repr__(self) -> str:
+        """In short: a failure names the feature, the row and the position that differ."""
+        deliveries = ", ".join(f"{one.kind} of {len(one.rows)} at {one.at}" for one in self.deliveries)
+        return f"Scenario({self.rules}, {deliveries})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001  # what Hypothesis prints by
+        printer.text(repr(self))
 
 
 # Features
@@ -139,6 +147,29 @@ def catalogue() -> dict[str, Node]:
 
 
 CATALOGUE = catalogue()
+
+
+def operations() -> dict[str, Node]:
+    """Every arithmetic operator on columns and constants of both number kinds, and texts against hostile texts."""
+    amount, price, units, big, note = (Col(name) for name in ("amount", "price", "units", "big", "note"))
+    pairs: list[tuple[Node, Node]] = [(units, big), (big, units), (big, big), (units, units), (units, amount)]
+    pairs += [(amount, units), (price, amount), (units, Lit(-3)), (Lit(7), units), (big, Lit(3)), (big, Lit(0.3))]
+    pairs += [(Lit(0.5), units), (amount, Lit(5e-324)), (Lit(1), amount)]
+    symbols = {"plus": "+", "minus": "-", "times": "*", "over": "/", "floor": "//", "modulo": "%"}
+    trees: dict[str, Node] = {}
+    for place, (left, right) in enumerate(pairs):
+        for word, symbol in symbols.items():
+            if (word, right) != ("modulo", units):  # the smallest integer modulo -1 has a test of its own
+                trees[f"{word}_{place}"] = Reduce("last", Op(symbol, (left, right)))
+                trees[f"{word}_{place}_max"] = Reduce("max", Op(symbol, (left, right)))
+    for place, text in enumerate(NOTES):
+        for word in ("startswith", "contains", "=="):
+            name = "equals" if word == "==" else word
+            trees[f"{name}_{place}"] = Reduce("count", where=Op(word, (note, Lit(text))))
+    return trees
+
+
+OPERATIONS = operations()
 
 RENDERED = {"lower": "{0}.lower()", "length": "{0}.length()", "abs": "abs({0})", "neg": "(-{0})", "~": "(~{0})"}
 RENDERED |= {part: f"{{0}}.{part}" for part in ("hour", "weekday", "day", "month", "year")}
