@@ -8,7 +8,7 @@ import csv
 import glob
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from featurestore.definition import Source
 from featurestore.errors import SourceUnreadable, SpineError, StoreBusy, suggest
-from featurestore.validation import BadRow, invalid_rows, to_arrow
+from featurestore.frames import from_dicts, to_arrow
+from featurestore.refusals import BadRow, invalid_rows
 
 PartKind = Literal["parquet", "csv", "duckdb", "query", "frame"]
 _SUFFIXES: dict[str, PartKind] = {
@@ -144,7 +145,7 @@ def read_spine(spine: Any, root: Path) -> pa.Table:
         if isinstance(spine, (str, Path)):
             return _read_spine_file(Path(spine), root)
         if isinstance(spine, Sequence):
-            return _from_dicts(spine)
+            return from_dicts(spine, "The spine")
         return to_arrow(spine, "The spine")
     except SourceUnreadable as error:
         raise SpineError(str(error)) from error
@@ -351,17 +352,3 @@ def _read_spine_file(path: Path, root: Path) -> pa.Table:
         return _answer(
             connection, "FROM read_csv($1, header=true)", str(path), params=[glob.escape(str(path.absolute()))]
         )
-
-
-def _from_dicts(rows: Sequence[Any]) -> pa.Table:
-    wrong = next((row for row in rows if not isinstance(row, Mapping)), None)
-    if wrong is not None:
-        raise SourceUnreadable(f"The spine holds {wrong!r}: give a list of dicts, a frame, a path or SQL.")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    arrays = []
-    for name in names:
-        try:
-            arrays.append(pa.array([row.get(name) for row in rows]))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise SourceUnreadable(f"The spine's column {name!r} has no one type: {error}") from error
-    return pa.table(arrays, names)

@@ -6,6 +6,7 @@ never of the rows at hand, so one row and a million rows have the same shape. Da
 NaN, infinite or -0.0 (S7).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,22 +95,24 @@ def nulls(kind: Kind, rows: int) -> Values:
 def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Codes, validity and sorted categories of Python strings."""
     names = sorted({text for text in strings if text is not None})
-    code = {text: number for number, text in enumerate(names)}
-    codes = np.fromiter((0 if text is None else code[text] for text in strings), np.int32, len(strings))
-    valid = np.fromiter((text is not None for text in strings), np.bool_, len(strings))
-    return codes, valid, _objects(names)
+    code: dict[str | None, int] = {text: number for number, text in enumerate(names)}
+    code[None] = 0
+    codes = np.array([code[text] for text in strings], np.int32)
+    return codes, np.array([text is not None for text in strings], np.bool_), _objects(names)
 
 
 def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
     """Values of Python scalars that are already of the kind (datetimes as datetimes or microseconds)."""
+    if kind == "float":
+        return clean(kind, np.array([math.nan if item is None else item for item in items], np.float64), None)
     if kind == "str":
         codes, valid, categories = encode(items)
         return Values(kind, codes, valid if nullable else None, categories)
-    valid = np.fromiter((item is not None for item in items), np.bool_, len(items))
     filled = [0 if item is None else item for item in items]
     if kind == "datetime":
         filled = [times.to_micros(item) for item in filled]
-    return clean(kind, np.array(filled, DTYPES[kind]), valid if nullable else None)
+    known = np.array([item is not None for item in items], np.bool_) if nullable else None
+    return Values(kind, np.array(filled, DTYPES[kind]), known)
 
 
 def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool = True) -> Values:

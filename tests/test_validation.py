@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from featurestore import validation
+from featurestore import rules
 from featurestore.errors import DefinitionError, InvalidRows, SourceUnreadable
 from featurestore.schema import schema_of
 from featurestore.validation import BadRow, Checked, check, check_rows, invalid_rows
@@ -223,7 +223,7 @@ RULED = st.fixed_dictionaries(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(RULED, min_size=1, max_size=8))
 def test_rules_over_columns_accept_the_rows_that_pydantic_accepts(rows: list[dict[str, Any]]) -> None:
-    assert validation._plan(Ruled).plain  # else pydantic would be compared with itself
+    assert rules.plan_of(Ruled).plain  # else pydantic would be compared with itself
     expected = [number for number, row in enumerate(rows, 1) if accepted(Ruled, row)]
     kinds = schema_of(Ruled).arrow()
     table = pa.table({name: pa.array([row[name] for row in rows], kinds.field(name).type) for name in kinds.names})
