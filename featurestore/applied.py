@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from featurestore.errors import NewerFormat, OperationError, StoreBusy, StoreDamaged
-from featurestore.registry import Fact
+from featurestore.facts import Fact
 
 FORMAT = 1
 _WAIT_S = 10.0  # an apply takes milliseconds; who waits longer waits for a process that hangs
@@ -199,8 +199,7 @@ def _differ(before: Fact | None, after: Fact | None, changed: set[tuple[str, str
 
 
 def _changed_inputs(fact: Fact, changed: set[tuple[str, str]]) -> tuple[str, ...]:
-    kinds = ("source", "entity") if fact.parameters.get("of") == "window" else ("feature",)
-    return tuple(f"{kind} {name}" for name in fact.inputs for kind in kinds if (kind, name) in changed)
+    return tuple(f"{kind} {name}" for kind, name in fact.made_of if (kind, name) in changed)
 
 
 def _print(fact: Fact | None) -> str | None:

@@ -1,30 +1,16 @@
-"""Gather declarations from a module, a folder, a file or a list, without leaving a trace in the program that asks.
+"""Gather declarations from a module, a folder, a file or a list, each with the place where it is declared."""
 
-Files of a folder are imported under names of their own (``project@1.definitions.payments``): two stores whose
-folders have one name do not meet, the program's own ``import definitions`` stays what it was, and collecting again
-after an edit gives the new content. Inside such a file an import of a neighbour, by whatever name Python would know it,
-gives that copy.
-"""
-
-import ast
-import builtins
-import functools
 import importlib
-import importlib.util
 import inspect
-import itertools
-import linecache
 import pkgutil
-import sys
-import textwrap
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from featurestore import project, written
 from featurestore.definition import (
     Entity,
     Feature,
@@ -36,9 +22,8 @@ from featurestore.definition import (
     WindowFeature,
 )
 from featurestore.errors import DefinitionError
-from featurestore.fingerprint import source_text
+from featurestore.project import Project
 
-_NUMBER = itertools.count(1)  # no two imports of a folder in one process share a name
 _DECLARED = (Entity, Source, Feature, RoleFeature, FeatureService)
 Declared = Entity | Source | Feature | RoleFeature | FeatureService
 
@@ -114,30 +99,34 @@ class _Finds:
         self.objects: list[Declared] = []
         self.places: dict[int, Place] = {}
         self.problems: list[str] = []
-        self.projects: dict[Path, _Project] = {}
+        self.projects: dict[Path, Project] = {}
         self._guessed: set[int] = set()
 
     def add(self, declared: Declared, place: Place, *, guessed: bool = False) -> None:
         """Take one object and all that it uses; where it is named itself beats where it is used."""
+        if self._is_placed(declared):
+            return
         known = id(declared) in self.places
         own = _place_of(declared)
         guess = own is None and (guessed or not place.file)
         if not known:
             self.objects.append(declared)
-        if not known or (id(declared) in self._guessed and not guess):
+        if not known or not guess:
             self.places[id(declared)] = own or place
             (self._guessed.add if guess else self._guessed.discard)(id(declared))
         if not known:
-            for one, named in _uses(declared):
+            for one in _uses(declared):
+                named = None if self._is_placed(one) else _place_within(declared, one)
                 self.add(one, named or own or place, guessed=named is None)
 
     def add_module(self, module: ModuleType) -> None:
         """Take what the attributes of a module hold."""
-        statements = _statements(vars(module))
         for name, value in list(vars(module).items()):
-            place = statements.get(name, Place())
             for declared in _flat(value):
-                self.add(declared, place, guessed=declared is not value)
+                self.add(declared, _place_in(vars(module), name), guessed=declared is not value)
+
+    def _is_placed(self, declared: Declared) -> bool:
+        return id(declared) in self.places and id(declared) not in self._guessed
 
 
 def _take(definitions: Any, finds: _Finds, root: Path | None) -> None:
@@ -168,20 +157,12 @@ def _take_path(path: Path, finds: _Finds, root: Path | None) -> None:
             f"Definitions are asked for at {path}, but {there}. Name a folder of .py files, or one file."
         )
     folder = path if path.is_dir() else path.parent
-    project = finds.projects.setdefault(folder, _Project(folder, None if root is None else root.resolve()))
-    for file in _files(path) if path.is_dir() else [path]:
+    home = finds.projects.setdefault(folder, Project(folder, None if root is None else root.resolve()))
+    for file in project.files(path) if path.is_dir() else [path]:
         try:
-            finds.add_module(project.load(file))
+            finds.add_module(home.load(file))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a definition file raises is its author's problem
             finds.problems.append(_problem(error, file, folder))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name[0] not in "._" and not (path / "pyvenv.cfg").exists():
-            yield from _files(path)
-        elif path.suffix == ".py" and (path.name[0] not in "._" or path.name == "__init__.py"):
-            yield path
 
 
 def _package(module: ModuleType, finds: _Finds) -> Iterator[ModuleType]:
@@ -207,134 +188,6 @@ def _problem(error: BaseException, file: Path, folder: Path) -> str:
     return f"{where}: {type(error).__name__}: {error}"
 
 
-class _Loader(SourceFileLoader):
-    """Compiles the file as it is now: a cached compilation may be older than an edit within the same second."""
-
-    def get_code(self, fullname: str) -> Any:  # noqa: ARG002 - the loader's own signature
-        linecache.cache.pop(self.path, None)
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(self.get_code(module.__name__), vars(module))  # noqa: S102 - this is what importing a module is
-
-
-class _Project:
-    """Modules of one folder and of the project around it, each file once, under names that nobody else has."""
-
-    def __init__(self, folder: Path, root: Path | None) -> None:
-        self.folder = folder
-        self.base = root if root is not None and folder.is_relative_to(root) else folder.parent
-        self.top = f"{self.base.name or 'root'}@{next(_NUMBER)}"
-        self.failed: dict[str, BaseException] = {}
-        self.builtins = {**vars(builtins), "__import__": self.find}
-
-    def load(self, path: Path) -> ModuleType:
-        """Import a file, or a folder as a package, after the packages around it."""
-        home = path.parent if path.name == "__init__.py" else path
-        parts = home.relative_to(self.base).with_suffix("").parts if home != self.base else ()
-        return self._module(".".join((self.top, *parts)), home)
-
-    def find(
-        self,
-        name: str,
-        around: Mapping[str, Any] | None = None,
-        inside: Mapping[str, object] | None = None,
-        wanted: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> Any:
-        """Stand in for ``__import__`` in these modules: a neighbour is imported here, all else as usual."""
-        package = str((around or {}).get("__package__") or "")
-        path = self._relative(name, package, level) if level else self._absolute(name)
-        if path is None:
-            return builtins.__import__(name, around, inside, wanted or (), level)
-        module = self.load(path)
-        if wanted:
-            self._import_wanted(module, wanted)
-            return module
-        for _ in name.split(".")[1:]:  # `import a.b` binds a
-            module = sys.modules[module.__name__.rpartition(".")[0]]
-        return module
-
-    def _import_wanted(self, module: ModuleType, wanted: Sequence[str]) -> None:
-        names = getattr(module, "__all__", ()) if "*" in wanted else wanted
-        for name in names:
-            path = (
-                None
-                if hasattr(module, name)
-                else _inside([Path(one) for one in getattr(module, "__path__", ())], [name])
-            )
-            if path is not None:
-                self.load(path)
-
-    def _relative(self, name: str, package: str, level: int) -> Path | None:
-        full = importlib.util.resolve_name("." * level + name, package)
-        return _inside([self.base], full.split(".")[1:]) if full.partition(".")[0] == self.top else None
-
-    def _absolute(self, name: str) -> Path | None:
-        """File or folder of the project that a name means; the standard library and this package come first."""
-        first, *rest = name.split(".")
-        if first in sys.stdlib_module_names or first == __package__:
-            return None
-        if first == self.folder.name:
-            found = _inside([self.folder], rest)
-            if found is None:
-                raise ModuleNotFoundError(
-                    f"No module named {name!r}: {self.folder} has no {'/'.join(rest)}.py", name=name
-                )
-            return found
-        return _inside([self.folder, self.base], [first, *rest])
-
-    def _module(self, name: str, home: Path) -> ModuleType:
-        if name in self.failed:
-            raise self.failed[name]
-        if name in sys.modules:
-            return sys.modules[name]
-        above, _, last = name.rpartition(".")
-        parent = self._module(above, home.parent) if above else None
-        if name in sys.modules:  # the package imported it while it was made
-            return sys.modules[name]
-        module = self._made(name, home)
-        sys.modules[name] = module
-        try:
-            if module.__spec__ is not None and module.__spec__.loader is not None:
-                module.__spec__.loader.exec_module(module)
-        except BaseException as error:
-            del sys.modules[name]
-            self.failed[name] = error
-            raise
-        if parent is not None:
-            setattr(parent, last, module)
-        return module
-
-    def _made(self, name: str, home: Path) -> ModuleType:
-        file = home / "__init__.py" if home.is_dir() else home
-        if name == self.top or not file.exists():  # the base may have an __init__.py that is not about definitions
-            module = ModuleType(name)
-            module.__path__ = [str(home)]
-            module.__package__ = name
-            return module
-        places = [str(home)] if home.is_dir() else None
-        loader = _Loader(name, str(file))
-        spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=places)
-        if spec is None:
-            raise ModuleNotFoundError(f"{file} cannot be imported.")
-        module = importlib.util.module_from_spec(spec)
-        vars(module)["__builtins__"] = self.builtins
-        return module
-
-
-def _inside(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """File or package of that dotted name in the first folder that has it."""
-    for folder in folders:
-        path = folder.joinpath(*names)
-        file = path.parent / f"{path.name}.py"
-        if path == folder or (path.is_dir() and next(path.glob("*.py"), None) is not None):
-            return path
-        if file.is_file():
-            return file
-    return None
-
-
 def _flat(value: Any) -> Iterator[Declared]:
     if isinstance(value, _DECLARED):
         yield value
@@ -345,18 +198,13 @@ def _flat(value: Any) -> Iterator[Declared]:
         yield from (value.source, value.entity)  # declared elsewhere, as its place says then
 
 
-def _uses(declared: Declared) -> Iterator[tuple[Declared, Place | None]]:
-    """Yield what a declaration holds, with its place as far as the declaration's own module tells it."""
+def _uses(declared: Declared) -> tuple[Declared, ...]:
+    """Return what a declaration holds."""
     if isinstance(declared, FeatureService):
-        yield from ((one, None) for one in declared.features)
-    elif isinstance(declared, RoleFeature):
-        yield declared.feature, None
-    elif isinstance(declared, WindowFeature):
-        around = getattr(inspect.unwrap(declared.function), "__globals__", {})
-        statements = _statements(around)
-        for one in (declared.view.source, declared.view.entity):
-            name = next((name for name, value in list(around.items()) if value is one), "")
-            yield one, statements.get(name)
+        return declared.features
+    if isinstance(declared, RoleFeature):
+        return (declared.feature,)
+    return (declared.view.source, declared.view.entity) if isinstance(declared, WindowFeature) else ()
 
 
 def _place_of(declared: Declared) -> Place | None:
@@ -364,27 +212,19 @@ def _place_of(declared: Declared) -> Place | None:
     code = getattr(inspect.unwrap(declared.function), "__code__", None) if isinstance(declared, Feature) else None
     if code is None or not isinstance(declared, Feature):
         return None
-    return Place(code.co_filename, code.co_firstlineno, source_text(declared.function))
+    return Place(code.co_filename, code.co_firstlineno, written.source_text(declared.function))
 
 
-def _statements(around: Mapping[str, Any]) -> dict[str, Place]:
-    """Statement of each name that a module assigns; an import is not where something is declared."""
+def _place_within(user: Declared, used: Declared) -> Place | None:
+    """Place of what a window feature uses, as far as the feature's own module tells it."""
+    around = getattr(inspect.unwrap(user.function), "__globals__", {}) if isinstance(user, WindowFeature) else {}
+    name = next((name for name, value in list(around.items()) if value is used), "")
+    place = _place_in(around, name)
+    return place if place.file else None
+
+
+def _place_in(around: Mapping[str, Any], name: str) -> Place:
+    """Place of the statement that gives a module's name its value; an import is not where something is declared."""
     filename = str(around.get("__file__") or "")
-    return _assigned(filename, "".join(linecache.getlines(filename))) if filename else {}
-
-
-@functools.lru_cache(maxsize=64)
-def _assigned(filename: str, text: str) -> dict[str, Place]:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return {}
-    lines = text.splitlines(keepends=True)
-    places: dict[str, Place] = {}
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.Assign, ast.AnnAssign)):
-            continue
-        place = Place(filename, node.lineno, textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno])))
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            places |= {inner.id: place for inner in ast.walk(target) if isinstance(inner, ast.Name)}
-    return places
+    found = written.file_of(filename).assignments.get(name) if filename else None
+    return Place() if found is None else Place(filename, found.line, found.text)

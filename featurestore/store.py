@@ -15,6 +15,7 @@ from featurestore.ingest import Ingested
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
 from featurestore.materialize import Materialized
+from featurestore.models import Models, ModelVersion, Prediction
 from featurestore.online.sqlite import SQLiteStore
 from featurestore.plan import ServicePlan, compile_service
 from featurestore.registry import Registry
@@ -186,7 +187,8 @@ class FeatureStore:
             log=self.log,
             engine=LocalEngine(),
             sets=self._training_sets_folder(),
-            fingerprints={one: self.registry.fingerprints[one] for one in (*plan.outputs, service)},
+            fingerprint=self.registry.service_fingerprints[service],
+            fingerprints={one: self.registry.fingerprints[one] for one in plan.outputs},
             created_at=self.now(),
             root=self.root,
             replace=replace,
@@ -219,6 +221,114 @@ class FeatureStore:
         asked = _instants(as_of, len(listed))
         return lookup.lookup_many(prepared, listed, self.online, now=self.now(), as_of=asked, untouched=self._untouched)
 
+    # -- models -----------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        model: str,
+        training_set: TrainingSet | str,
+        estimator: Any,
+        *,
+        label: str,
+        cv: Any = None,
+        features: Sequence[str] | None = None,
+        threshold: float | None = None,
+        version: str | None = None,
+    ) -> ModelVersion:
+        """Cross-validate a scikit-learn estimator in order of time, fit it on all rows, and save it.
+
+        The estimator is cloned; best it is a ``Pipeline``, so that what prepares features is saved with the model.
+
+        Parameters
+        ----------
+        model
+            Name of the model; its first version becomes its champion.
+        training_set
+            Training set or its name.
+        label
+            Column of the spine to be learned.
+        cv
+            ``None`` for five folds in order of time, a number of such folds, ``False`` for none, or a splitter.
+        features
+            Features to learn from, in order; by default all of the service.
+        threshold
+            Probability of the second class from which a prediction's ``decision`` is true.
+        version
+            Name of the version; by default the next of ``v1``, ``v2``, ...
+
+        Raises
+        ------
+        RequestError
+            If the training set, the label, the folds or the estimator do not fit, or the version is there already.
+        MissingExtra
+            Without scikit-learn.
+        """
+        return self.saved_models.train(
+            model,
+            self._training_set(training_set),
+            estimator,
+            label=label,
+            cv=cv,
+            features=features,
+            threshold=threshold,
+            version=version,
+            at=self.now(),
+        )
+
+    def save_model(
+        self,
+        model: str,
+        estimator: Any,
+        training_set: TrainingSet | str,
+        *,
+        label: str,
+        features: Sequence[str] | None = None,
+        threshold: float | None = None,
+        version: str | None = None,
+    ) -> ModelVersion:
+        """Save an estimator that was fitted on a training set's features; as :meth:`train`, without its scores."""
+        return self.saved_models.save(
+            model,
+            estimator,
+            self._training_set(training_set),
+            label=label,
+            features=features,
+            threshold=threshold,
+            version=version,
+            at=self.now(),
+        )
+
+    def predict(self, model: str, row: Mapping[str, Any], as_of: Any = None) -> Prediction:
+        """Look one row up and say what a model makes of it.
+
+        ``model`` is ``name`` (its champion), ``name@alias`` or ``name@version``.
+
+        Raises
+        ------
+        UnknownService
+            If there is no such model.
+        OperationError
+            If the version is damaged, or was trained with other libraries or on features that have changed (S12).
+        """
+        return self.predict_many(model, [row], as_of=as_of)[0]
+
+    def predict_many(self, model: str, rows: Any, as_of: Any = None) -> list[Prediction]:
+        """One prediction per row, in order, from one call of the estimator; see :meth:`lookup_many`."""
+        served = self.saved_models.load(model)
+        return served.predict(self.lookup_many(served.service, rows, as_of=as_of))
+
+    def models(self) -> list[ModelVersion]:
+        """All versions of all models, by name, oldest version first."""
+        return self.saved_models.all()
+
+    def promote(self, model: str, version: str, alias: str = "champion", *, force: bool = False) -> ModelVersion:
+        """Point an alias of a model at a version. One that overfits is refused without ``force``."""
+        return self.saved_models.promote(model, version, alias, force=force, at=self.now())
+
+    def rollback(self, model: str, alias: str = "champion") -> ModelVersion:
+        """Point an alias of a model back at the version before."""
+        return self.saved_models.rollback(model, alias, at=self.now())
+
     # -- within -----------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
@@ -234,6 +344,11 @@ class FeatureStore:
     def online(self) -> SQLiteStore:
         """The online store."""
         return SQLiteStore(self._folder() / "online.sqlite")
+
+    @functools.cached_property
+    def saved_models(self) -> Models:
+        """Saved models."""
+        return Models(self.home / "models", self.registry, self.root)
 
     def close(self) -> None:
         """Close the store's files; it opens them again when used."""
@@ -253,6 +368,9 @@ class FeatureStore:
     def _training_sets_folder(self) -> TrainingSets:
         self._folder()
         return self._training_sets
+
+    def _training_set(self, given: TrainingSet | str) -> TrainingSet:
+        return self.load_training_set(given) if isinstance(given, str) else given
 
     def _stamp(self) -> int:
         """Now, but never before an arrival that was acknowledged (S10)."""
@@ -274,7 +392,7 @@ class FeatureStore:
     def _prepare(self, service: str) -> Prepared:
         if service not in self._prepared:
             plan = self._plan(service)
-            self._prepared[service] = lookup.prepare(plan, self.registry.fingerprints[service])
+            self._prepared[service] = lookup.prepare(plan, self.registry.service_fingerprints[service])
         return self._prepared[service]
 
     def _reaches(self) -> dict[str, tuple[SourceBy, list[int | None]]]:

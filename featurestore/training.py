@@ -190,6 +190,7 @@ def build(
     log: EventLog,
     engine: Engine,
     sets: TrainingSets,
+    fingerprint: str,
     fingerprints: Mapping[str, str],
     created_at: int,
     root: Path,
@@ -218,12 +219,12 @@ def build(
     manifest = {
         "name": chosen,
         "service": plan.service.name,
-        "fingerprint": fingerprints[plan.service.name],
+        "fingerprint": fingerprint,
         "features": list(plan.outputs),
         "feature_types": [
             {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in plan.outputs
         ],
-        "fingerprints": {one: fingerprints[one] for one in plan.outputs},
+        "fingerprints": dict(fingerprints),
         "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in plan.outputs},
         "not_finite": not_finite,
         "spine_hash": content_hash(asked),

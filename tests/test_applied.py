@@ -9,7 +9,7 @@ import pytest
 
 from featurestore.applied import AppliedRegistry
 from featurestore.errors import NewerFormat, StoreBusy, StoreDamaged
-from featurestore.registry import Fact
+from featurestore.facts import Fact
 
 SOURCE = Fact("source", "payments", "s1", "d/p.py", 3, "payments = Source(...)\n", {"delay": "5m"}, (), "")
 MEAN = Fact(
