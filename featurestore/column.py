@@ -37,12 +37,20 @@ _SHOWN = 10
 
 
 @dataclass(eq=False)
+class Tally:
+    """What columns of one window share: how many NaN and infinities they computed (S7), and whether a test made it."""
+
+    not_finite: int = 0
+    of_test: bool = False
+
+
+@dataclass(eq=False)
 class Ranges:
     """Which events each row sees: ``[lo, hi)`` of one window's events. Columns that share it belong together."""
 
     lo: np.ndarray[Any, np.dtype[np.int64]]
     hi: np.ndarray[Any, np.dtype[np.int64]]
-    tally: dict[str, int]
+    tally: Tally
 
 
 @dataclass(eq=False)
@@ -56,7 +64,7 @@ class Column:
 
     values: Values
     ranges: Ranges | None
-    tally: dict[str, int]
+    tally: Tally
     made: dict[str, Any] = field(default_factory=dict)
 
     __array_priority__ = 1000
@@ -348,7 +356,7 @@ class Column:
         raise ColumnError("A column has no length: it holds many windows. Use .count().")
 
     def __bool__(self) -> bool:
-        """Truth of the only value, so that a test may compare; a feature cannot branch, for it is declared on no row."""
+        """Truth of the only value in a window of :mod:`featurestore.testing`; a feature may not branch on a value."""
         if self._alone:
             return bool(self.item())
         raise ColumnError(
@@ -374,7 +382,7 @@ class Column:
 
     @property
     def _alone(self) -> bool:
-        return self.ranges is None and len(self.values) == 1
+        return self.tally.of_test and self.ranges is None and len(self.values) == 1
 
     def _events(self, what: str) -> Ranges:
         if self.ranges is None:
@@ -416,7 +424,7 @@ def _combined(ufunc: np.ufunc, *operands: Any) -> Column:
     if made.valid is not None and not made.valid.all():
         known = np.logical_and.reduce([one.mask for one in given if isinstance(one, Values)])
         lost = int(np.count_nonzero(known & ~made.valid))
-        home.tally["not_finite"] = home.tally.get("not_finite", 0) + lost
+        home.tally.not_finite += lost
     return Column(made, home.ranges, home.tally)
 
 

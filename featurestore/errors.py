@@ -24,6 +24,7 @@
         ├── StoreDamaged                    a file that fails its checksum
         ├── NewerFormat                     files of a later version of the product
         ├── NotMaterialized                 the log lacks what is asked
+        ├── FeaturesChanged                 a model whose features are not those it was trained on
         └── MissingExtra (ImportError)      an optional dependency
 
 Facts stand in ``args``, words in ``str()``: so each error survives a pickle.
@@ -133,6 +134,10 @@ class NewerFormat(OperationError):
 
 class NotMaterialized(OperationError):
     """Something is asked of the log or the online store that has not been loaded."""
+
+
+class FeaturesChanged(OperationError):
+    """A model whose features have changed since it was trained (S12)."""
 
 
 class MissingExtra(OperationError, ImportError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from featurestore import keys, spine, times
 from featurestore.definition import Source
-from featurestore.errors import AsOfError, NotMaterialized
+from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
 from featurestore.online import OnlineStore
@@ -99,7 +99,10 @@ def lookup_many(
                 places.setdefault(text, len(places))
     oldest = int(asked.min())
     since = {view: None if reach is None else oldest - reach for view, reach in service.reaches.items()}
-    snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
+    try:
+        snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"Key {error.object!r} is no valid text: it has a lone surrogate.") from error
     asked = _instants(asked, now, snapshot.stamp, given=as_of is not None)
     _check_retained(service, int(asked.min()), snapshot.horizons, untouched)
     events: dict[str, Events] = {

@@ -114,12 +114,13 @@ class _Compiler:
         for one in self.request:
             self.columns[one.name] = SpineColumn(one.name, one.kind, one.masked, "request")
         names = self.service.outputs
-        twice = sorted({name for name in names if names.count(name) > 1})
+        folded = [name.casefold() for name in names]  # a training set's table does not tell upper from lower case
+        twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
         if twice:
             raise self._wrong(f"lists {', '.join(twice)} twice")
         for listed in self.service.features:
             self._add(listed)
-        clash = sorted((set(self.columns) | {AS_OF}) & set(self.kinds))
+        clash = sorted((set(self.columns) & {*self.kinds, AS_OF}) | ({AS_OF} & set(self.kinds)))
         if clash:
             raise self._wrong(f"has {', '.join(clash)} both as a feature and as a request field, entity key or as_of")
         return ServicePlan(

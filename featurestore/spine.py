@@ -1,5 +1,6 @@
 """From a spine's table or a lookup's rows to typed columns: keys and request fields are checked alike in both (S9)."""
 
+import enum
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any
@@ -45,12 +46,14 @@ def from_table(plan: ServicePlan, table: pa.Table, as_of: IntArray) -> Spine:
         If a row's request fields are against the request schema.
     """
     service, names = plan.service.name, table.column_names
-    taken = sorted(set(names) & set(plan.outputs))
+    outputs = {output.casefold() for output in plan.outputs}
+    taken = sorted(name for name in names if name.casefold() in outputs)
     if taken:
         raise SpineError(
             f"The spine has columns named like features of {service!r}: {', '.join(taken)}. Rename or drop them."
         )
-    twice = [column.name for column in plan.columns if names.count(column.name) > 1]
+    folded = [name.casefold() for name in names]  # the table in DuckDB does not tell upper from lower case
+    twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
     if twice:
         raise SpineError(f"The spine has several columns named {', '.join(twice)}: rename all but one of each.")
     columns = {}
@@ -173,12 +176,13 @@ def _key(column: SpineColumn, given: Any) -> Any:
     if rowwise.is_missing(given):
         return None
     one = given.item() if isinstance(given, np.generic) and not isinstance(given, np.datetime64) else given
+    one = one.value if isinstance(one, enum.Enum) else one
     kind = column.kind
     if isinstance(one, bool):
         if kind == "bool":
             return one
     elif kind == "str" and isinstance(one, str):
-        return one
+        return str.__str__(one)
     elif kind == "int" and (isinstance(one, int) or (isinstance(one, float) and one.is_integer())):
         if -(2**63) <= one < 2**63:
             return int(one)

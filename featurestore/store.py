@@ -175,8 +175,9 @@ class FeatureStore:
             materialize.recover(self.log, self.online)
             ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
         for view in plan.views:
-            if not view.source.fed_by_ingest and not self.log.loaded(view.source.name):
-                raise NotMaterialized(f"Source {view.source.name!r} has not been loaded: `featurestore materialize`.")
+            fed = view.source.name
+            if not view.source.fed_by_ingest and not self.log.loaded(fed) and not self.log.rows(fed):
+                raise NotMaterialized(f"Source {fed!r} has not been loaded: `featurestore materialize`.")
         return training.build(
             plan,
             asked,
@@ -313,7 +314,10 @@ class FeatureStore:
         return self.predict_many(model, [row], as_of=as_of)[0]
 
     def predict_many(self, model: str, rows: Any, as_of: Any = None) -> list[Prediction]:
-        """One prediction per row, in order, from one call of the estimator; see :meth:`lookup_many`."""
+        """One prediction per row, in order, from one call of the estimator; see :meth:`lookup_many`.
+
+        A linear model's probability may differ in its last bit from :meth:`predict` of that row alone.
+        """
         served = self.saved_models.load(model)
         return served.predict(self.lookup_many(served.service, rows, as_of=as_of))
 
@@ -353,7 +357,7 @@ class FeatureStore:
     def close(self) -> None:
         """Close the store's files; it opens them again when used."""
         if "online" in self.__dict__:
-            self.online.close()
+            self.__dict__.pop("online").close()
 
     def __enter__(self) -> Self:
         return self

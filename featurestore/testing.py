@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from featurestore import times
-from featurestore.column import Ranges
+from featurestore.column import Ranges, Tally
 from featurestore.errors import RequestError, suggest
 from featurestore.events import IntArray, order
 from featurestore.schema import Field, kind_of, schema_of
@@ -78,7 +78,7 @@ def window(
     place = order(np.zeros(rows, np.int64), happened, known, list(made.values()))
     if place is not None:
         happened, known, made = happened[place], known[place], {name: one.take(place) for name, one in made.items()}
-    one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), {})
+    one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), Tally(of_test=True))
     return Window(Frame(made, happened, known), one_row, np.full(1, end))
 
 

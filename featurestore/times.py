@@ -61,6 +61,7 @@ def to_micros(moment: object) -> int:
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return (aware - EPOCH) // MICROSECOND
     if isinstance(moment, int):
+        to_datetime(moment)  # within the calendar
         return moment
     if isinstance(moment, str):
         try:

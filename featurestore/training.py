@@ -8,6 +8,7 @@ import json
 import platform
 import re
 import subprocess
+import sys
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -208,6 +209,9 @@ def build(
     typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
     newest = log.position
     seen, typed = _positions(position, newest, typed)
+    sources = sorted({view.source.name for view in plan.views})
+    if typed.position is not None:
+        _check_readable(int(typed.position.min()), sources, log)
     not_finite: dict[str, int] = {}
     made = engine.run(plan, typed, log, seen, not_finite)
     table = asked
@@ -233,20 +237,32 @@ def build(
         "time": time,
         "time_range": [times.isoformat(int(as_of.min())), times.isoformat(int(as_of.max()))] if len(as_of) else None,
         "rows": len(as_of),
-        "events": {source: log.rows(source) for source in sorted({view.source.name for view in plan.views})},
+        "events": {source: log.rows(source, seen) for source in sources},
         "created_at": times.isoformat(created_at),
         "git_commit": git_commit(root),
         "environment": environment(),
     }
     sets.save(table, manifest, replace=replace)
-    return TrainingSet(chosen, manifest, table, given)
+    return TrainingSet(chosen, manifest, table, _kept(given))
+
+
+def _kept(given: Any) -> Any:
+    """Return a pandas spine as it is now, whatever its owner does to it later."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(given, pandas.DataFrame):
+        return None
+    copies_on_write = int(pandas.__version__.split(".")[0]) >= 3  # noqa: PLR2004 - pandas 3 copies when one side writes
+    return given.copy(deep=not copies_on_write)
 
 
 def _positions(position: int | Sequence[int] | None, newest: int, typed: Spine) -> tuple[int, Spine]:
     """Position that all rows see, and the spine with one per row where they differ (S10)."""
     if position is None:
         return newest, typed
-    each = np.asarray(position, np.int64)
+    each = np.asarray(position)
+    if each.dtype.kind not in "iu" or (each < 0).any():
+        raise RequestError(f"position={position!r}: give a position of the log, 0 or more, or one per row.")
+    each = each.astype(np.int64)
     if each.ndim and len(each) != len(typed):
         raise RequestError(f"position has {len(each)} values for {len(typed)} rows: give one for all, or one per row.")
     highest = int(each.max(initial=0))
@@ -255,6 +271,13 @@ def _positions(position: int | Sequence[int] | None, newest: int, typed: Spine) 
     if int(each.min(initial=highest)) == highest:
         return highest, typed
     return highest, replace_fields(typed, position=each)
+
+
+def _check_readable(lowest: int, sources: Sequence[str], log: EventLog) -> None:
+    """Refuse a position before a source's last rebuild, as reading the log at that position would."""
+    for source in sources:
+        if lowest < log.oldest_position(source):
+            log.read(source, columns=[], position=lowest)
 
 
 def content_hash(table: pa.Table) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featurestore import fold
-from featurestore.column import Ranges
+from featurestore.column import Ranges, Tally
 from featurestore.events import Events, IntArray
 from featurestore.window import Frame, Window
 
@@ -131,7 +131,7 @@ def windows_of(
         row = _repeated(np.arange(len(as_of)), len(windows))
         lo, stop, index = _around_hidden(lo, stop, hi[row], row, limits)
         frame = frame if index is None else frame.at(index)
-    return Window(frame, Ranges(np.minimum(lo, stop), stop, {}), _repeated(as_of, len(windows)))
+    return Window(frame, Ranges(np.minimum(lo, stop), stop, Tally()), _repeated(as_of, len(windows)))
 
 
 def _begins(viewpoint: Viewpoint, owner: IntArray, end: IntArray, windows: Sequence[int | None]) -> IntArray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from featurestore.arithmetic import constant
-from featurestore.column import Column, Ranges
+from featurestore.column import Column, Ranges, Tally
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
 from featurestore.schema import Schema
@@ -108,7 +108,7 @@ class Window:
     @property
     def not_finite(self) -> int:
         """How many NaN or infinities its columns have computed, and made null (S7)."""
-        return self._ranges.tally.get("not_finite", 0)
+        return self._ranges.tally.not_finite
 
     @property
     def columns_read(self) -> frozenset[str]:
@@ -176,4 +176,4 @@ def empty_window(schema: Schema, event_time: str) -> Window:
     }
     frame = Frame(columns, none, none)
     frame.read.add(event_time)
-    return Window(frame, Ranges(none, none, {}), none)
+    return Window(frame, Ranges(none, none, Tally()), none)

@@ -151,3 +151,15 @@ def test_a_parameter_that_names_nothing_is_located_with_a_suggestion() -> None:
 def test_a_parameter_that_is_a_feature_and_a_request_field_is_ambiguous() -> None:
     with pytest.raises(DefinitionError, match="needs 'stake', which is both a feature and a request field"):
         compile_service(FeatureService("s", features=[risk], request=Asked), outputs_of([stake, form]))
+
+
+def test_a_request_field_named_as_of_is_an_error() -> None:
+    class Asked(BaseModel):
+        as_of: datetime
+
+    @feature
+    def year(as_of: datetime) -> int:
+        return as_of.year
+
+    with pytest.raises(DefinitionError, match="as_of both as a feature and as a request field"):
+        compile_service(FeatureService("s", features=[year], request=Asked), {})

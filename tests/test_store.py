@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from featurestore.errors import (
     InvalidRows,
     KeyTypeMismatch,
     NotMaterialized,
+    RequestError,
     UnknownService,
 )
 
@@ -191,3 +193,27 @@ def test_a_clock_may_give_datetimes_or_microseconds(tmp_path: Path) -> None:
     at = datetime(2026, 6, 1, tzinfo=UTC)
     clocks: list[Callable[[], int | datetime]] = [lambda: at, lambda: at.replace(tzinfo=None), lambda: 1780272000000000]
     assert {FeatureStore(PAYMENTS, home=tmp_path, clock=one).now() for one in clocks} == {1780272000000000}
+
+
+def test_an_enum_of_strings_is_the_key_that_it_stands_for(store: FeatureStore, clock: Clock) -> None:
+    class Who(str, Enum):  # noqa: UP042 - whose text is its name
+        FIRST = "c1"
+
+    pay(store, "p1", clock.now)
+    assert store.lookup("shop", {"customer": Who.FIRST, "amount": 1.0})["number"] == 1
+
+
+def test_a_key_that_is_no_text_is_refused(store: FeatureStore) -> None:
+    with pytest.raises(InvalidRequest, match="lone surrogate"):
+        store.lookup("shop", {"customer": "\ud800", "amount": 1.0})
+
+
+def test_an_instant_outside_the_calendar_is_refused(store: FeatureStore) -> None:
+    with pytest.raises(RequestError, match="outside the years 1 to 9999"):
+        store.lookup("shop", {"customer": "c1", "amount": 1.0}, as_of=2**70)
+
+
+def test_a_closed_store_opens_again(store: FeatureStore, clock: Clock) -> None:
+    pay(store, "p1", clock.now)
+    store.close()
+    assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["number"] == 1

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from shop import Clock, write
 
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature
-from featurestore.errors import RequestError, SpineError, StoreBusy, UnknownService
+from featurestore.errors import NotMaterialized, RequestError, SpineError, StoreBusy, UnknownService
 from featurestore.training import content_hash
 
 Open = Callable[..., FeatureStore]
@@ -199,3 +199,33 @@ def test_types_are_kept(tmp_path: Path, clock: Clock) -> None:
     frame = training.to_pandas()
     assert frame["last_big"].tolist() == [2**53 + 1, pd.NA]
     assert [str(kind) for kind in frame.dtypes.tail(4)] == ["Int64", "boolean", "str", "datetime64[us, UTC]"]
+
+
+def test_a_position_before_a_rebuild_is_refused_in_a_column_too(store: FeatureStore, clock: Clock) -> None:
+    store.materialize(rebuild=True)
+    asked = spine("c1", "c1").assign(event_time=clock.now)
+    for position in (1, [1, 2], [2, 1]):
+        with pytest.raises(NotMaterialized):
+            store.training_set("shop", asked, position=position)
+    assert store.training_set("shop", asked, position=[2, 2]).to_arrow()["number"].to_pylist() == [2, 2]
+
+
+@pytest.mark.parametrize("position", [-1, 0.5, [1.5, 1.0], "1", [True, False]])
+def test_a_position_is_a_whole_number(store: FeatureStore, position: Any) -> None:
+    with pytest.raises(RequestError, match="give a position of the log"):
+        store.training_set("shop", spine("c1", "c1"), position=position)
+
+
+def test_what_happens_to_the_spine_later_does_not_change_the_training_set(store: FeatureStore) -> None:
+    asked = spine("c2", "c1")
+    made = store.training_set("shop", asked)
+    asked["y"] = 7
+    asked.iloc[0, 0] = "somebody else"
+    assert made.to_pandas()[["customer", "y", "number"]].to_numpy().tolist() == [["c2", 0, 1], ["c1", 1, 2]]
+
+
+def test_names_that_differ_by_case_alone_are_one_name(store: FeatureStore) -> None:
+    with pytest.raises(SpineError, match="named like features of 'shop': Spent"):
+        store.training_set("shop", spine("c1").assign(Spent=1))
+    with pytest.raises(SpineError, match="several columns named Y, y"):
+        store.training_set("shop", spine("c1").assign(Y=1))
