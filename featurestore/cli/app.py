@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from featurestore.cli import declarations, events, failure, features, upkeep
+from featurestore.cli import begin, declarations, events, failure, features, models, serve, upkeep
 from featurestore.cli.session import AsJson, Debug, Project, command, options
 from featurestore.cli.terminal import Terminal
 
@@ -17,6 +17,8 @@ Exit codes: 0 fine, 1 a problem was found, 2 the command line is wrong, 3 the en
 """
 
 COMMANDS: Mapping[str, Callable[..., int]] = {
+    "init": command(begin.init, interrupted=begin.INIT_INTERRUPTED),
+    "demo": command(begin.demo, interrupted=begin.DEMO_INTERRUPTED),
     "check": command(declarations.check),
     "plan": command(declarations.plan),
     "apply": command(declarations.apply, interrupted="A recording counts wholly or not at all: see history."),
@@ -30,11 +32,35 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "training-set": command(features.training_set, interrupted=features.TRAINING_INTERRUPTED),
     "training-sets": command(features.training_sets),
     "lookup": command(features.lookup),
+    "predict": command(models.predict),
     "status": command(upkeep.status),
     "verify-log": command(upkeep.verify_log),
     "compact": command(upkeep.compact, interrupted=upkeep.COMPACTION_INTERRUPTED),
+    "serve": command(serve.serve, interrupted=serve.STOPPED),
 }
-"""In the order in which help lists them: declarations, events, features, upkeep."""
+"""In the order in which help lists them: the first minutes, declarations, events, features, upkeep, server."""
+
+GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., int]]]] = {
+    "models": (
+        "Saved models and their versions.",
+        {
+            "list": command(models.list_),
+            "show": command(models.show),
+            "verify": command(models.verify),
+            "promote": command(models.promote, interrupted=models.SWITCH_INTERRUPTED),
+            "rollback": command(models.rollback, interrupted=models.SWITCH_INTERRUPTED),
+        },
+    ),
+    "keys": (
+        "API keys of the server.",
+        {
+            "create": command(serve.keys_create),
+            "list": command(serve.keys_list),
+            "revoke": command(serve.keys_revoke),
+        },
+    ),
+}
+"""Commands of two words, by the first: its help, and the second words."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,4 +123,9 @@ def _app() -> typer.Typer:
     )
     for name, one in COMMANDS.items():
         app.command(name)(one)
+    for group, (words, commands) in GROUPS.items():
+        within = typer.Typer(name=group, help=words, no_args_is_help=True, rich_markup_mode=None)
+        for name, one in commands.items():
+            within.command(name)(one)
+        app.add_typer(within)
     return app

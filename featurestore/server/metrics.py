@@ -1,0 +1,48 @@
+"""Counts and times for Prometheus. Labels are routes, never what a caller sends: their number is bounded."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""Folder in which the workers of one server count together; prometheus-client reads it when it is imported."""
+
+_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """What one process counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "featurestore_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "featurestore_request_seconds", "Time to answer.", ("route",), buckets=_BUCKETS, registry=self._registry
+        )
+        self._rows = Counter(
+            "featurestore_rows",
+            "Vectors given, predictions made, events accepted.",
+            ("route",),
+            registry=self._registry,
+        )
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def rows(self, route: str, count: int) -> None:
+        """Count rows of an answer."""
+        self._rows.labels(route).inc(count)
+
+    def text(self) -> bytes:
+        """Everything, of all workers, in Prometheus' text format."""
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
