@@ -100,3 +100,11 @@ def test_options_come_through_the_environment_as_they_went(monkeypatch: pytest.M
     options = Options(project="/somewhere", port=0, workers=3, deadline_s=0.5, log=False)
     options.export()
     assert Options.from_environment() == options
+
+
+def test_without_the_extra_it_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", "--project", str(project), "--port", "0"]) == 3
+    assert "pip install 'featurestore[serve]'" in capsys.readouterr().err

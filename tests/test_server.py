@@ -280,6 +280,21 @@ def test_slow_clients_are_cut_off(project: Path) -> None:
 
 
 @pytest.mark.slow
+def test_who_never_reads_the_answers_is_cut_off(project: Path) -> None:
+    body = json.dumps({"rows": [ROW] * 1000}).encode()
+    asked = b"POST /features/fraud/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with running(project, read_s=1.0) as server, connect(server) as client:
+
+        def ask_for_ever() -> None:
+            while True:
+                client.sendall(asked + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            ask_for_ever()
+        assert server.post("/features/fraud", ROW).status_code == 200
+
+
+@pytest.mark.slow
 def test_heads_have_a_size_and_connections_a_number(project: Path) -> None:
     with running(project, connections=3) as server:
         endless = connect(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 12_000)
