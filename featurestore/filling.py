@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.definition import SourceBy
-from featurestore.log import EventLog, Origin
+from featurestore.log import EventLog, Origin, scan
+from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, ViewState
+from featurestore.online.signature import columns_of, fits, signature_of
 from featurestore.view import KNOWN_AT, POSITION, pieces_of
 
 MOST_RUNS = 4
@@ -43,7 +45,12 @@ def stale(one: Wanted, states: Mapping[str, ViewState]) -> str:
     state = states.get(one.view.name)
     if state is None:
         return "new view"
-    missing = [name for name in one.view.source.fields.names if name not in state.columns]
+    if not state.complete:
+        return "events were added without it"
+    if not fits(state.signature, signature_of(one.view)):
+        return "changed definition"
+    held = columns_of(state.signature)
+    missing = [name for name in one.view.source.fields.names if name not in held]
     if missing:
         return f"new column {', '.join(missing)}"
     if state.horizon is not None and (one.horizon is None or one.horizon < state.horizon):
@@ -82,4 +89,9 @@ def fill(
         oldest = pa.scalar(horizon, pa.timestamp("us", tz="UTC"))
         table = table.filter(pc.greater_equal(table.column(source.event_time), oldest))
     online.write_run(load_id, view.name, pieces_of(view, table))
-    return ViewState(horizon, source.fields.names), state.runs if whole else ()
+    read = [
+        one for one in log.segments(source.name) if origin in (None, one.origin) or not whole
+    ]  # others may be damaged
+    logged = {name for segment in read for name in scan.schema_of(segment).names}
+    signature = signature_of(view, logged - set(SYSTEM))
+    return ViewState(horizon, source.name, signature), state.runs if whole else ()

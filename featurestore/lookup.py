@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from featurestore import keys, spine, times
-from featurestore.definition import Source
+from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
-from featurestore.online import OnlineStore
+from featurestore.online import OnlineStore, ViewState
+from featurestore.online.signature import difference, fits, signature_of
 from featurestore.plan import ServicePlan
 from featurestore.unpacking import Unpacker
 from featurestore.values import Values
@@ -55,13 +56,15 @@ class Prepared:
     plan: ServicePlan
     fingerprint: str
     unpackers: Mapping[str, Unpacker]
+    signatures: Mapping[str, str]
     reaches: Mapping[str, int | None]
 
 
 def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     """Do once what all lookups of a service share."""
     unpackers = {view.name: Unpacker(view.source.fields, tie_columns(view.source)) for view in plan.views}
-    return Prepared(plan, fingerprint, unpackers, {view.name: plan.reach(view) for view in plan.views})
+    signatures = {view.name: signature_of(view) for view in plan.views}
+    return Prepared(plan, fingerprint, unpackers, signatures, {view.name: plan.reach(view) for view in plan.views})
 
 
 def lookup_many(
@@ -84,7 +87,7 @@ def lookup_many(
     InvalidRequest, KeyTypeMismatch
         If a row's keys or request fields are wrong.
     NotMaterialized
-        If the online store has not been filled for this service.
+        If the online store has not been filled for this service, or was for other declarations, or lacks events.
     """
     if not rows:
         return []
@@ -104,7 +107,7 @@ def lookup_many(
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"Key {error.object!r} is no valid text: it has a lone surrogate.") from error
     asked = _instants(asked, now, snapshot.stamp, given=as_of is not None)
-    _check_retained(service, int(asked.min()), snapshot.horizons, untouched)
+    _check_retained(service, int(asked.min()), snapshot.views, untouched)
     events: dict[str, Events] = {
         view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
     }
@@ -124,24 +127,34 @@ def _instants(asked: IntArray, now: int, stamp: int, *, given: bool) -> IntArray
 
 
 def _check_retained(
-    service: Prepared, oldest: int, horizons: Mapping[str, int | None], untouched: Callable[[Source], bool]
+    service: Prepared, oldest: int, states: Mapping[str, ViewState], untouched: Callable[[Source], bool]
 ) -> None:
     """Refuse what the online store would answer wrong."""
     for view in service.plan.views:
-        if view.name not in horizons:
+        state = states.get(view.name)
+        if state is None:
             if not view.source.fed_by_ingest or not untouched(view.source):
-                raise NotMaterialized(
-                    f"The online store has not been filled with {view.source.name!r} by {view.entity.name!r}: "
-                    "run `featurestore materialize` (store.materialize())."
-                )
+                raise _not_filled(view, "has not been filled")
             continue
-        horizon, reach = horizons[view.name], service.reaches[view.name]
+        signature, reach = service.signatures[view.name], service.reaches[view.name]
+        if not fits(state.signature, signature):
+            raise _not_filled(view, f"was filled as declared otherwise ({difference(state.signature, signature)})")
+        if not state.complete:
+            raise _not_filled(view, "lacks events that were added without it")
+        horizon = state.horizon
         if horizon is not None and (reach is None or oldest - reach < horizon):
             asked = "the whole history" if reach is None else f"events since {times.isoformat(oldest - reach)}"
             raise AsOfError(
                 f"as_of {times.isoformat(oldest)} needs {asked} of {view.name}; the online store retains them since "
                 f"{times.isoformat(horizon)}. Raise `retain` and materialize, or build a training set."
             )
+
+
+def _not_filled(view: SourceBy, what: str) -> NotMaterialized:
+    return NotMaterialized(
+        f"The online store's view of {view.source.name!r} by {view.entity.name!r} {what}: "
+        "run `featurestore materialize` (store.materialize())."
+    )
 
 
 def _indices(texts: Sequence[str | None], places: Mapping[str, int]) -> IntArray:

@@ -102,9 +102,8 @@ class Unpacker:
             ) from error
         for field in self._fields.values():
             _check(field, layout.slots.get(field.name))
-        if [name for name in self._fields if name in layout.slots] != [
-            name for name in layout.slots if name in self._fields
-        ]:
+        shared = [name for name in self._fields if name in layout.slots]
+        if list(layout.slots)[: len(shared)] != shared:  # a column that is no more, or elsewhere, decided ties (S5)
             self._unordered.add(listing)
         self._layouts[listing] = layout
         return layout

@@ -14,7 +14,11 @@ VIEW = "payments_by_customer"
 
 
 def batch(
-    *events: str, entity: str = "c1", now: int = 100, keys: Sequence[tuple[int | None, int]] | None = None
+    *events: str,
+    entity: str = "c1",
+    now: int = 100,
+    keys: Sequence[tuple[int | None, int]] | None = None,
+    covers: Mapping[str, str] | None = None,
 ) -> Batch:
     """Rows whose blobs are their texts; ``keys`` are (key hash or null, payload hash)."""
 
@@ -22,7 +26,9 @@ def batch(
         texts = [events[row].encode() for row in kept.tolist()]
         return b",".join(texts), {VIEW: [(entity, stamp, text) for text in texts]}
 
-    return Batch(rows=len(events), now=now, pack=packed, keys=None if keys is None else keyed(keys))
+    return Batch(
+        rows=len(events), now=now, pack=packed, keys=None if keys is None else keyed(keys), covers=covers or {}
+    )
 
 
 def keyed(keys: Sequence[tuple[int | None, int]]) -> Keys:

@@ -13,6 +13,8 @@ from featurestore.online import Batch, JournalEntry, OnlineStore, State, ViewSta
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
+SIGNED = ViewState(source="payments", signature="source payments\nkey customer:str")
+OTHER = "source payments\nkey account:str"
 
 
 @pytest.fixture(params=["sqlite"])
@@ -110,12 +112,13 @@ def test_a_long_journal_is_given_whole(store: OnlineStore) -> None:
 def test_a_load_is_seen_when_it_is_published_and_not_before(store: OnlineStore) -> None:
     load(store, "first", b"a", b"b")
     assert (events(store), store.published("first"), store.views()) == ([], None, {})
-    state = ViewState(horizon=40, columns=("amount", "merchant"))
+    state = ViewState(horizon=40, source="payments", signature="as declared")
     assert store.publish_load("first", views={VIEW: state}, stamp=70) == 1
     assert events(store) == [b"a", b"b"]
     assert store.state() == State(1, 70)
     found = store.views()[VIEW]
-    assert (found.horizon, found.columns, len(found.runs)) == (40, ("amount", "merchant"), 1)
+    assert (found.horizon, found.source, found.signature, len(found.runs)) == (40, "payments", "as declared", 1)
+    assert store.read({VIEW: ["c1"]}, {}).views == {VIEW: found}
 
 
 def test_publishing_a_load_again_changes_nothing(store: OnlineStore) -> None:
@@ -207,3 +210,66 @@ def test_a_deleted_entity_is_gone_from_runs_staged_runs_and_the_tail(store: Onli
     store.publish_load("second", views={VIEW: FULL})
     assert events(store) == []
     assert events(store, "c2") == [b"other"]
+
+
+def complete(store: OnlineStore) -> bool:
+    held = store.views()[VIEW].complete
+    assert store.read({}, {}).views[VIEW].complete is held
+    return held
+
+
+@pytest.mark.parametrize(
+    ("covers", "whole"), [({VIEW: SIGNED.signature}, True), ({}, False), ({VIEW: OTHER}, False), ({"v": OTHER}, False)]
+)
+def test_an_append_that_does_not_cover_a_view_leaves_it_incomplete(
+    store: OnlineStore, covers: dict[str, str], *, whole: bool
+) -> None:
+    store.open_views({VIEW: SIGNED})
+    assert complete(store)
+    store.append("payments", batch("a", covers=covers))
+    assert complete(store) is whole
+
+
+def test_appends_that_keep_nothing_or_are_of_another_source_leave_views_complete(store: OnlineStore) -> None:
+    store.open_views({VIEW: SIGNED})
+    store.append("payments", batch("a", keys=[(1, 11)], covers={VIEW: SIGNED.signature}))
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    store.append("refunds", batch("b"))
+    assert complete(store)
+
+
+def test_a_view_is_opened_only_while_its_source_has_no_event(store: OnlineStore) -> None:
+    store.append("refunds", batch("a"))
+    store.open_views({VIEW: SIGNED})
+    store.append("payments", batch("b", covers={VIEW: SIGNED.signature}))
+    store.open_views({VIEW: ViewState(source="payments", signature=OTHER), "new": SIGNED, "of_refunds": FULL})
+    assert store.views()[VIEW].signature == SIGNED.signature
+    assert set(store.views()) == {VIEW, "of_refunds"}
+    assert [store.touched(source) for source in ("payments", "refunds", "others")] == [True, True, False]
+
+
+def test_a_load_leaves_the_views_of_its_sources_that_it_does_not_fill_incomplete(store: OnlineStore) -> None:
+    store.open_views({VIEW: SIGNED, "filled": SIGNED, "of_refunds": ViewState(source="refunds")})
+    store.begin_load("first")
+    store.publish_load("first", views={"filled": SIGNED}, sources=["payments"])
+    assert {name: state.complete for name, state in store.views().items()} == {
+        VIEW: False,
+        "filled": True,
+        "of_refunds": True,
+    }
+    assert store.touched("payments")
+    load(store, "second", b"a")
+    store.publish_load("second", views={VIEW: SIGNED})
+    assert complete(store)
+
+
+@pytest.mark.parametrize(("tail_upto", "whole"), [(1, True), (0, False)])
+def test_a_filled_view_lacks_appends_that_neither_the_load_nor_they_themselves_put_there(
+    store: OnlineStore, tail_upto: int, *, whole: bool
+) -> None:
+    store.append("payments", batch("a"))
+    store.append("payments", batch("b", covers={VIEW: SIGNED.signature}))
+    store.append("refunds", batch("c"))
+    load(store, "first", b"run")
+    store.publish_load("first", views={VIEW: SIGNED}, tail_upto=tail_upto)
+    assert complete(store) is whole

@@ -164,6 +164,26 @@ def test_a_blob_of_a_later_version_is_refused_in_words() -> None:
         events_of([[b"\2" + blob_of(A)[1:]]], PAYMENT, TIES)
 
 
+def test_events_that_a_removed_column_had_put_in_order_are_ordered_anew() -> None:
+    class Ranked(BaseModel):
+        customer_id: str
+        event_time: datetime
+        rank: int
+        amount: float
+        count: int
+
+    schema = schema_of(Ranked)
+    blob = blob_of(("a", 10, 1, 5.0, 0), ("a", 10, 2, 3.0, 0), schema=schema)
+    for entities in ([[blob]], [[], [blob]]):
+        assert rows_of(events_of(entities, OLD, TIES[:3])) == [("a", 10, 3.0, 0), ("a", 10, 5.0, 0)]
+
+
+def test_a_column_removed_from_the_end_had_ordered_nothing_that_is_still_seen() -> None:
+    blob = blob_of(("a", 10, 3.0, 0, None, None), ("a", 10, 3.0, 0, True, "shop"), ("a", 10, 5.0, 0, None, None))
+    events = events_of([[blob]], OLD, TIES[:3])
+    assert rows_of(events) == [("a", 10, 3.0, 0), ("a", 10, 3.0, 0), ("a", 10, 5.0, 0)]
+
+
 @pytest.mark.parametrize("length", [0, 7, 60, 100])
 def test_a_blob_cut_short_is_damage(length: int) -> None:
     with pytest.raises(StoreDamaged, match="Rebuild the online store"):

@@ -174,6 +174,7 @@ def test_a_publish_killed_before_it_cleared_the_tail_shows_no_event_twice(path: 
         killed,
         "first",
         views={VIEW: FULL},
+        sources=(),
         replaces=(),
         tail_upto=1,
         advances=False,

@@ -42,7 +42,7 @@ def status(session: Session) -> Answer:
             "views": [
                 {
                     "view": name,
-                    "filled": name in filled,
+                    "filled": name in filled and filled[name].complete,
                     "runs": len(filled[name].runs) if name in filled else 0,
                     "since": _instant(filled[name].horizon) if name in filled else None,
                 }

@@ -6,7 +6,7 @@ written by loads and published together, and the *tail*, what appends have added
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,17 +29,44 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewState:
+    """What a view holds.
+
+    Parameters
+    ----------
+    horizon
+        Events older than this may be missing (microseconds UTC); ``None``: all are there.
+    source
+        Name of the source whose events they are.
+    signature
+        What its blobs were packed for: see :mod:`featurestore.online.signature`.
+    complete
+        Whether it has every event of its source since ``horizon``; not so once events came without it.
+    runs
+        Numbers of its published runs; the store fills them in.
+    tail_from
+        Appends up to this position are in the runs; the store fills it in.
+    """
+
+    horizon: int | None = None
+    source: str = ""
+    signature: str = ""
+    complete: bool = True
+    runs: tuple[int, ...] = ()
+    tail_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one read saw at one position: per view and asked entity, in order, its blobs in any order.
 
-    ``horizons`` has the views that loads have filled: events older than that instant (microseconds UTC) may be missing;
-    ``None``: all are there.
+    ``views`` has all views that were opened or filled, as they were at that position.
     """
 
     position: int
     stamp: int
     blobs: Mapping[str, list[list[bytes]]]
-    horizons: Mapping[str, int | None]
+    views: Mapping[str, ViewState]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +104,9 @@ class Batch:
         Called, inside the transaction too, with the rows whose key hash is known with another payload, in the store
         or earlier in the batch. It raises if the keys are equal; it returns if only their hashes are, and the rows
         are kept.
+    covers
+        Signatures of the views that ``pack`` gives pieces of. Any other view of the source is incomplete after it, and
+        so is one of them whose signature does not mix with that.
     """
 
     rows: int
@@ -84,6 +114,7 @@ class Batch:
     pack: Packer
     keys: Keys | None = None
     confirm: Callable[[IntArray], None] = lambda rows: None  # noqa: ARG005 - named for who reads the signature
+    covers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,28 +135,6 @@ class JournalEntry:
     source: str
     stamp: int
     payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ViewState:
-    """What a view holds.
-
-    Parameters
-    ----------
-    horizon
-        Events older than this may be missing (microseconds UTC); ``None``: all are there.
-    columns
-        Columns that its blobs were packed with.
-    runs
-        Numbers of its published runs; the store fills them in.
-    tail_from
-        Appends up to this position are in the runs; the store fills it in.
-    """
-
-    horizon: int | None = None
-    columns: tuple[str, ...] = ()
-    runs: tuple[int, ...] = ()
-    tail_from: int = 0
 
 
 class OnlineStore(Protocol):
@@ -155,13 +164,22 @@ class OnlineStore(Protocol):
         """Append rows durably, all or none; what is acknowledged survives a crash.
 
         Known rows (same key, same payload) are dropped and counted. The arrival stamp is ``max(now, newest stamp)``.
-        If nothing is kept, position and newest stamp stay.
+        If nothing is kept, position and newest stamp stay. Views of the source that the batch does not cover are
+        marked incomplete in the same step.
 
         Raises
         ------
         ConflictingRows
             Whatever ``batch.confirm`` raises; nothing is appended.
         """
+        ...
+
+    def touched(self, source: str) -> bool:
+        """Whether an event of the source was ever appended or loaded."""
+        ...
+
+    def open_views(self, views: Mapping[str, ViewState]) -> None:
+        """Note views as complete while they are empty: those whose source has no event yet; others are left alone."""
         ...
 
     def journal(self, after: int) -> Iterator[JournalEntry]:
@@ -209,6 +227,7 @@ class OnlineStore(Protocol):
         load_id: str,
         *,
         views: Mapping[str, ViewState],
+        sources: Collection[str] = (),
         replaces: Collection[int] = (),
         tail_upto: int | None = None,
         advances: bool = True,
@@ -220,7 +239,10 @@ class OnlineStore(Protocol):
         Parameters
         ----------
         views
-            The views that it fills, with their new horizon and columns.
+            The views that it fills, with their new horizon and signature. One of them is incomplete all the same if an
+            append after ``tail_upto`` did not cover it.
+        sources
+            Sources whose events it adds or replaces: views of them that it does not fill are incomplete from then on.
         replaces
             Numbers of runs, of events or keys, that it stands in for.
         tail_upto
@@ -249,7 +271,7 @@ class OnlineStore(Protocol):
         ...
 
     def views(self) -> Mapping[str, ViewState]:
-        """Give the views that loads have filled."""
+        """Give the views that were opened or filled."""
         ...
 
     def delete(self, view: str, keys: Collection[str]) -> None:

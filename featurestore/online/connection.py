@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from featurestore.errors import FeatureStoreError, NewerFormat, OperationError, StoreBusy, StoreDamaged
+from featurestore.online import ViewState
 
 FORMAT = 1
 APPLICATION = 0x46534F4E  # "FSON": tells our file from any other SQLite file
@@ -21,14 +22,18 @@ SCHEMA = """
 CREATE TABLE state (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL);
 INSERT INTO state VALUES (0, -9223372036854775808, 0);
 CREATE TABLE journal
-    (position INTEGER PRIMARY KEY, source TEXT NOT NULL, stamp INTEGER NOT NULL, payload BLOB NOT NULL);
+    (position INTEGER PRIMARY KEY, source TEXT NOT NULL, stamp INTEGER NOT NULL, covers TEXT NOT NULL,
+     payload BLOB NOT NULL);
+CREATE TABLE sources (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE tail
     (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
 CREATE INDEX tail_by_key ON tail (view, key, position);
 CREATE TABLE keys
     (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
 CREATE INDEX keys_by_hash ON keys (source, key_hash);
-CREATE TABLE views (name TEXT PRIMARY KEY, horizon INTEGER, columns TEXT NOT NULL, tail_from INTEGER NOT NULL);
+CREATE TABLE views
+    (name TEXT PRIMARY KEY, horizon INTEGER, source TEXT NOT NULL, signature TEXT NOT NULL, complete INTEGER NOT NULL,
+     tail_from INTEGER NOT NULL);
 CREATE TABLE loads (id TEXT PRIMARY KEY, position INTEGER);
 CREATE TABLE runs
     (id INTEGER PRIMARY KEY AUTOINCREMENT, load TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
@@ -37,12 +42,12 @@ CREATE TABLE runs
 
 
 class Connection:
-    """One thread's connection, and the list of runs as of the generation that it last saw."""
+    """One thread's connection, and the views and their runs as of the generation that it last saw."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         self.generation = -1
         self.statements: dict[str, tuple[str, int]] = {}
-        self.horizons: dict[str, int | None] = {}
+        self.views: dict[str, ViewState] = {}
         self.sqlite = sqlite3.connect(
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=512
         )

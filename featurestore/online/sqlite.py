@@ -4,6 +4,7 @@ The file is in WAL mode: a read is one transaction and waits for nobody. An appe
 returns. What loads write is in :mod:`featurestore.online.sqlite_loads`.
 """
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from featurestore.online import (
     State,
     ViewState,
     sqlite_loads,
+    sqlite_views,
 )
 from featurestore.online.connection import Connection, Connections, in_words, translated
 from featurestore.online.keys import NO_KEYS, sift, signed
@@ -56,7 +58,7 @@ class SQLiteStore:
             try:
                 position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
                 if generation != connection.generation:
-                    _learn_runs(connection, generation)
+                    _learn_views(connection, generation)
                 blobs = {}
                 for view, keys in wants.items():
                     statement, taken = connection.statements.get(view, _TAIL_ALONE)
@@ -67,7 +69,7 @@ class SQLiteStore:
                 execute("COMMIT")
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
-        return Snapshot(position, stamp, blobs, connection.horizons)
+        return Snapshot(position, stamp, blobs, connection.views)
 
     def append(self, source: str, batch: Batch) -> Receipt:
         """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
@@ -82,13 +84,25 @@ class SQLiteStore:
                 return Receipt(position, stamp, sifted.kept, sifted.duplicates)
             payload, views = batch.pack(stamp, sifted.kept)
             position += 1
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", (position, source, stamp, payload))
+            covers = json.dumps(dict(batch.covers))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (position, source, stamp, covers, payload))
             for view, pieces in views.items():
                 rows = [(view, key, position, last_time, blob) for key, last_time, blob in pieces]
                 connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
             _remember_keys(connection, source, batch, sifted.kept, position)
+            sqlite_views.note_events(connection, source, batch.covers)
             connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
             return Receipt(position, stamp, sifted.kept, sifted.duplicates)
+
+    def touched(self, source: str) -> bool:
+        """Whether an event of the source was ever appended or loaded."""
+        with self._connected() as connection:
+            return sqlite_views.touched(connection, source)
+
+    def open_views(self, views: Mapping[str, ViewState]) -> None:
+        """Note empty views as complete: see :meth:`~featurestore.online.OnlineStore.open_views`."""
+        with self._connected() as connection, connection.writing():
+            sqlite_views.open_untouched(connection, views)
 
     def journal(self, after: int) -> Iterator[JournalEntry]:
         """Give the appends with a position above ``after``, in order; those that arrive meanwhile may be among them."""
@@ -137,6 +151,7 @@ class SQLiteStore:
         load_id: str,
         *,
         views: Mapping[str, ViewState],
+        sources: Collection[str] = (),
         replaces: Collection[int] = (),
         tail_upto: int | None = None,
         advances: bool = True,
@@ -149,6 +164,7 @@ class SQLiteStore:
                 connection,
                 load_id,
                 views=views,
+                sources=sources,
                 replaces=replaces,
                 tail_upto=tail_upto,
                 advances=advances,
@@ -171,14 +187,9 @@ class SQLiteStore:
             sqlite_loads.abandon(connection, load_id)
 
     def views(self) -> Mapping[str, ViewState]:
-        """Give the views that loads have filled."""
+        """Give the views that were opened or filled."""
         with self._connected() as connection, connection.reading():
-            runs = _runs(connection)
-            found = connection.execute("SELECT name, horizon, columns, tail_from FROM views").fetchall()
-        return {
-            name: ViewState(horizon, tuple(columns.split(",")) if columns else (), tuple(runs.get(name, ())), tail_from)
-            for name, horizon, columns, tail_from in found
-        }
+            return sqlite_views.states(connection)
 
     def delete(self, view: str, keys: Collection[str]) -> None:
         """Erase entities' events from a view, staged ones included; the pages that held them are overwritten.
@@ -216,28 +227,14 @@ _TAIL = "SELECT blob FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AN
 _TAIL_ALONE = (_TAIL, 0)
 
 
-def _learn_runs(connection: Connection, generation: int) -> None:
-    """Note each view's statement: its runs, then its tail. It holds until the next load is published."""
-    views = connection.execute("SELECT name, tail_from, horizon FROM views").fetchall()
-    taken = {name: position for name, position, _ in views}
+def _learn_views(connection: Connection, generation: int) -> None:
+    """Note each view's state and statement: its runs, then its tail. They hold until the generation changes."""
+    states = sqlite_views.states(connection)
     statements = {}
-    for view, runs in _runs(connection).items():
-        arms = [f"SELECT blob FROM run_{run} WHERE key = ?1 AND last_time >= ?2" for run in runs]
-        statements[view] = (" UNION ALL ".join([*arms, _TAIL]), taken.get(view, 0))
-    for view, position in taken.items():
-        statements.setdefault(view, (_TAIL, position))
-    connection.statements, connection.generation = statements, generation
-    connection.horizons = {name: horizon for name, _, horizon in views}
-
-
-def _runs(connection: Connection) -> dict[str, list[int]]:
-    """List the published runs of events of each view."""
-    runs: dict[str, list[int]] = {}
-    for run, view in connection.execute(
-        "SELECT id, name FROM runs WHERE kind = 'events' AND state = 'live' ORDER BY id"
-    ):
-        runs.setdefault(view, []).append(run)
-    return runs
+    for view, state in states.items():
+        arms = [f"SELECT blob FROM run_{run} WHERE key = ?1 AND last_time >= ?2" for run in state.runs]
+        statements[view] = (" UNION ALL ".join([*arms, _TAIL]), state.tail_from)
+    connection.views, connection.statements, connection.generation = states, statements, generation
 
 
 def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntArray, position: int) -> None:

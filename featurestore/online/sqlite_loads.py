@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from featurestore.errors import OperationError
 from featurestore.events import IntArray
-from featurestore.online import Piece, ViewState
+from featurestore.online import Piece, ViewState, sqlite_views
 from featurestore.online.connection import Connection
 from featurestore.online.keys import key_blocks
 from featurestore.online.sqlite_keys import appended_after, in_run
@@ -72,6 +72,7 @@ def publish(
     load: str,
     *,
     views: Mapping[str, ViewState],
+    sources: Collection[str],
     replaces: Collection[int],
     tail_upto: int | None,
     advances: bool,
@@ -92,11 +93,7 @@ def publish(
         position = int(connection.execute("SELECT position FROM state").fetchone()[0])
         connection.sqlite.executemany("UPDATE runs SET state = 'retired' WHERE id = ?", [(run,) for run in replaces])
         connection.execute("UPDATE runs SET state = 'live' WHERE load = ? AND state = 'staged'", (load,))
-        connection.sqlite.executemany(
-            "INSERT INTO views VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-            "horizon = excluded.horizon, columns = excluded.columns, tail_from = max(tail_from, excluded.tail_from)",
-            [(name, view.horizon, ",".join(view.columns), tail_upto or 0) for name, view in views.items()],
-        )
+        sqlite_views.publish(connection, views, sources, tail_upto or 0)
         connection.execute("UPDATE loads SET position = ? WHERE id = ?", (position, load))
     return position
 
