@@ -1,6 +1,7 @@
 """64-bit hashes of rows, the same on every platform and version: they are stored, to find what was delivered before."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,36 @@ _Words = np.ndarray[Any, np.dtype[np.uint64]]
 _FIRST = np.uint64(0xFF51AFD7ED558CCD)  # the finalizer of MurmurHash3, by Austin Appleby
 _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
 _SEED = np.uint64(0x9E3779B97F4A7C15)
-_NULL = np.uint64(0x6E756C6C)
 _SHIFT = np.uint64(33)
 _WORD = 8
 
 
-def row_hashes(columns: Sequence[Values]) -> IntArray:
-    """Hash of each row over all columns, nulls included, int64; equal rows of equal columns have equal hashes."""
-    rows = len(columns[0])
+def row_hashes(columns: Mapping[str, Values]) -> IntArray:
+    """Hash of each row over its columns' names and values, int64; the order of the columns does not matter.
+
+    A null leaves no trace, so that a row keeps its hash when its source gains a column that it lacks.
+    """
+    rows = len(next(iter(columns.values())))
     state = np.full(rows, _SEED, np.uint64)
-    steps = np.arange(1, len(columns) + 1, dtype=np.uint64) * _SEED
-    for number, column in enumerate(columns):
-        state = _mix((state ^ _words(column)) + steps[number])
+    for name in sorted(columns):
+        column = columns[name]
+        mixed = _mix((state ^ _words(column)) + _step(name))
+        state = mixed if column.valid is None else np.where(column.valid, mixed, state)
     return state.view(np.int64)
 
 
+@functools.lru_cache(maxsize=4096)
+def _step(name: str) -> np.uint64:
+    return np.uint64(_text_words([name])[0])
+
+
 def _words(values: Values) -> _Words:
-    """One word per value."""
+    """One word per value; what stands under a null does not matter."""
     if values.kind == "str":
         names = [] if values.categories is None else values.categories.tolist()
-        words = _text_words(names)[values.data] if names else np.zeros(len(values), np.uint64)
-    else:
-        data = values.data.astype(np.int64) if values.kind == "bool" else values.data
-        words = np.ascontiguousarray(data).view(np.uint64)
-    return words if values.valid is None else np.where(values.valid, words, _NULL)
+        return _text_words(names)[values.data] if names else np.zeros(len(values), np.uint64)
+    data = values.data.astype(np.int64) if values.kind == "bool" else values.data
+    return np.ascontiguousarray(data).view(np.uint64)
 
 
 def _text_words(texts: Sequence[str]) -> _Words:

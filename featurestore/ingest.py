@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurestore import validation, values
-from featurestore.arrivals import difference, known_at, logged, payload_columns
+from featurestore import validation
+from featurestore.arrivals import known_at
+from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
-from featurestore.errors import ConflictingRows
+from featurestore.deliveries import key_column, key_hashes, mark, payload_hashes
+from featurestore.errors import NotMaterialized
 from featurestore.events import IntArray
-from featurestore.hashing import row_hashes
+from featurestore.known import entry_table, keyed, known_events
 from featurestore.log import EventLog
 from featurestore.online import Batch, Keys, OnlineStore, ViewState
+from featurestore.online.signature import signature_of
 from featurestore.values import ARROW_TYPES
-from featurestore.view import KNOWN_AT, POSITION, pieces_of
+from featurestore.view import KNOWN_AT, pieces_of
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,22 @@ def ingest(
         If a row is against the schema; it names all of them.
     ConflictingRows
         If a known key comes with another payload (S6).
+    NotMaterialized
+        If the source has events from before its ``key=`` was what it is.
     """
+    _open_keys(source, log, online)
     _open_views(source, views, log, online)
     table = validation.check_rows(rows, source.fields)
     if not table.num_rows:
         state = online.state()
         return Ingested(0, 0, state.position, state.stamp)
     batch = Batch(
-        table.num_rows, now, _packer(source, views, table), _keys(source, table), _confirm(source, table, log, online)
+        table.num_rows,
+        now,
+        _packer(source, views, table),
+        _keys(source, table),
+        _confirm(source, table, log, online),
+        {view.name: signature_of(view) for view in views},
     )
     receipt = online.append(source.name, batch)
     return Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at)
@@ -59,18 +70,35 @@ def ingest(
 
 def untouched(source: Source, log: EventLog, online: OnlineStore) -> bool:
     """Whether a source has no event at all."""
-    return log.rows(source.name) == 0 and all(entry.source != source.name for entry in online.journal(log.taken_over))
+    return not online.touched(source.name) and log.rows(source.name) == 0
 
 
 def _open_views(source: Source, views: Sequence[SourceBy], log: EventLog, online: OnlineStore) -> None:
     """Note that a source's views are complete, before its first event; later only a load can fill a new view."""
     known = online.views()
-    new = [view.name for view in views if view.name not in known]
+    states = {view.name: ViewState(None, source.name, signature_of(view)) for view in views}
+    new = {
+        name: state for name, state in states.items() if name not in known or known[name].signature != state.signature
+    }
     if new and untouched(source, log, online):
+        online.open_views(new)
+
+
+def _open_keys(source: Source, log: EventLog, online: OnlineStore) -> None:
+    """Note by which column a source's keys are, before its first event; later only a load can make other keys."""
+    if keyed(source, online):
+        return
+    if untouched(source, log, online):
         load = uuid.uuid4().hex
         online.begin_load(load)
-        states = {name: ViewState(columns=source.fields.names) for name in new}
-        online.publish_load(load, views=states, advances=False)
+        if source.key is not None:
+            online.write_keys(load, source.name, mark(source.key), np.zeros(1, np.int64))
+        online.publish_load(load, views={}, replaces=online.key_runs(source.name), advances=False)
+    elif not keyed(source, online):  # another process may have noted it and added an event in between
+        raise NotMaterialized(
+            f"Source {source.name!r} has events from before it had key={source.key!r}, so a delivery cannot be "
+            "compared with them. Run `featurestore materialize`, then send it again."
+        )
 
 
 def take_over(sources: Sequence[Source], log: EventLog, online: OnlineStore, at: int) -> int:
@@ -86,7 +114,7 @@ def take_over(sources: Sequence[Source], log: EventLog, online: OnlineStore, at:
     try:
         known = {source.name: source for source in sources}
         for name in dict.fromkeys(entry.source for entry in entries):
-            tables = [_entry_table(entry.payload, entry.position) for entry in entries if entry.source == name]
+            tables = [entry_table(entry.payload, entry.position) for entry in entries if entry.source == name]
             table = pa.concat_tables(tables, promote_options="default")
             event_time = known[name].event_time if name in known else None
             load.add(name, table, origin="ingest", event_time=event_time)
@@ -118,53 +146,24 @@ def _packer(
 def _keys(source: Source, table: pa.Table) -> Keys | None:
     if source.key is None:
         return None
-    one = source.fields[source.key]
-    key = values.from_arrow(table.column(source.key), one.kind, nullable=one.nullable)
-    return Keys(row_hashes([key]), row_hashes(payload_columns(source, table)), np.array(key.mask))
+    has_key = np.array(key_column(source, table).mask)
+    return Keys(key_hashes(source, table), payload_hashes(source, table), has_key)
 
 
 def _confirm(source: Source, table: pa.Table, log: EventLog, online: OnlineStore) -> Callable[[IntArray], None]:
     """Raise for rows whose key is known with another payload; return where only hashes are equal."""
 
     def confirm(rows: IntArray) -> None:
+        batch = table.to_pylist()
+        key = str(source.key)
+        stored = known_events(source, [batch[row][key] for row in rows.tolist()], log, online)
         wrong = []
         for row in rows.tolist():
-            new = table.slice(row, 1).to_pylist()[0]
-            old = _known_event(source, table, row, new[str(source.key)], log, online)
+            earlier = (event for event in batch[:row] if event[key] == batch[row][key])
+            old = next(earlier, None) or stored.get(batch[row][key])
             if old is not None:
-                wrong.append(difference(source, old, new))
+                wrong.append(conflict(source, old, batch[row]))
         if wrong:
-            lines = [f"  {one.rule}: {one.value}" for one in wrong[:3]]
-            raise ConflictingRows(
-                "\n".join(
-                    [f"{len(wrong)} rows for {source.name!r} come under a known key; nothing was accepted:", *lines]
-                ),
-                tuple(wrong),
-            )
+            raise refusal_of_batch(source, wrong)
 
     return confirm
-
-
-def _known_event(
-    source: Source, table: pa.Table, row: int, key: Any, log: EventLog, online: OnlineStore
-) -> dict[str, Any] | None:
-    """Return the event with that key: earlier in the batch, in the journal, or in the log."""
-    tables = [
-        table.slice(0, row),
-        *(
-            _entry_table(entry.payload, entry.position)
-            for entry in online.journal(log.taken_over)
-            if entry.source == source.name
-        ),
-    ]
-    for one in tables:
-        for event in one.to_pylist():
-            if event[str(source.key)] == key:
-                return dict(event)
-    return logged(source, log, key)
-
-
-def _entry_table(payload: bytes, position: int) -> pa.Table:
-    with pa.ipc.open_stream(payload) as reader:
-        table = reader.read_all()
-    return table.append_column(POSITION, pa.array(np.full(table.num_rows, position, np.int64)))

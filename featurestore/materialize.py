@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from featurestore import events as event_order
-from featurestore import filling, keys, times, values
+from featurestore import filling, keys, known, times, values
 from featurestore.arrivals import Arrived, Terms, arrived
 from featurestore.definition import Source
 from featurestore.errors import OperationError
@@ -20,7 +20,8 @@ from featurestore.events import IntArray
 from featurestore.filling import Wanted
 from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
-from featurestore.online import OnlineStore
+from featurestore.online import KnownKeys, OnlineStore
+from featurestore.online.keys import joined
 from featurestore.view import KNOWN_AT, TableColumns, Ties
 
 Progress = Callable[[str], None]
@@ -76,7 +77,12 @@ def materialize(
 ) -> Materialized:
     """Load what is new in ``sources``, and bring the online store's views up to what features want.
 
-    The caller holds the log's lock. With bad rows, conflicts or unreadable sources nothing changes at all.
+    The caller holds the log's lock. With bad rows, conflicts or unreadable sources nothing changes at all. After
+    ``key=`` of a source has changed, the keys of all its events are made again, and what comes is compared with them.
+
+    A rebuild reads the sources anew. A row that was there before (the same payload, the k-th of several to the k-th)
+    keeps its known_at, so that an arrival that was observed stays observed (S2); a row that was not is history: its
+    declared known_at, or event_time and the delay. With ``history`` too, that holds for all rows.
     """
     recover(log, online)
     taken = take_over(sources, log, online, terms.stamp)
@@ -104,10 +110,13 @@ class _Loading:
     ) -> None:
         self.sources, self.wanted, self.terms, self.progress = sources, wanted, terms, progress
         self.log, self.online = log, online
-        self.expected = online.state().position
+        # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
+        self.expected = log.taken_over
         states = online.views()
         self.stale = {one.view.name: filling.stale(one, states) for one in wanted}
         self.found: list[Arrived] = []
+        self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
+        self.keys: dict[str, KnownKeys] = {}
 
     def run(self) -> Materialized | None:
         """Do it; ``None`` if a key of it was ingested meanwhile, so that all must be compared again."""
@@ -115,8 +124,9 @@ class _Loading:
             if not source.fed_by_ingest:
                 self.progress(f"reading {source.name}")
                 self.found.append(arrived(source, self.log, self.online, self.terms))
-        position: int | None = self.expected
-        if any(map(self._touches, self.found)) or any(self.stale.values()):
+        self.keys = {source.name: self._keys_of(source) for source in self.sources}
+        position: int | None = self.online.state().position
+        if any(map(self._touches, self.found)) or any(self.stale.values()) or any(map(self._keys_anew, self.sources)):
             position = self._load()
             if position is None:
                 return None
@@ -138,6 +148,9 @@ class _Loading:
             for one in filter(self._touches, self.found):
                 self.progress(f"writing {one.table.num_rows:,} events of {one.source.name}")
                 self._write(one, load)
+            for name, known_keys in self.keys.items():
+                if len(known_keys.key_hash):
+                    self.online.write_keys(load.id, name, known_keys.key_hash, known_keys.payload_hash)
             position = self._publish_online(load)
         except BaseException:
             if self.online.published(load.id) is None:
@@ -150,7 +163,7 @@ class _Loading:
         return position
 
     def _write(self, one: Arrived, load: Load) -> None:
-        """Segment, file records, bad rows and keys of a source's new events."""
+        """Segment, file records and bad rows of a source's new events."""
         name, table = one.source.name, one.table
         place = _log_order(one.source, table, self._entity_columns(one.source))
         load.add(name, table if place is None else table.take(place), origin="bulk", event_time=one.source.event_time)
@@ -161,8 +174,24 @@ class _Loading:
             for row in one.bad
         ]
         load.add_quarantined(name, bad)
-        if one.key_hash is not None and one.payload_hash is not None and len(one.key_hash):
-            self.online.write_keys(load.id, name, one.key_hash, one.payload_hash)
+
+    def _keys_anew(self, source: Source) -> bool:
+        """Whether the store's keys of a source are made again: in a rebuild, or since they are of another column."""
+        one = self._found_of(source)
+        if self.terms.rebuild and one is not None:
+            return True
+        return source.name in self.unkeyed and bool(self.log.rows(source.name) or (one and one.table.num_rows))
+
+    def _keys_of(self, source: Source) -> KnownKeys:
+        """Keys that this load brings: of its own rows, and of what is in the log where those are made again."""
+        one = self._found_of(source)
+        parts = [] if one is None else [one.keys]
+        if source.key is not None and self._keys_anew(source):
+            parts.append(known.keys_again(source, self.log, rebuild=self.terms.rebuild and one is not None))
+        return joined(parts)
+
+    def _found_of(self, source: Source) -> Arrived | None:
+        return next((one for one in self.found if one.source is source), None)
 
     def _publish_online(self, load: Load) -> int | None:
         grown = {one.source.name for one in self.found if one.table.num_rows}
@@ -178,13 +207,14 @@ class _Loading:
                     one, fresh, load.id, self.log, self.online, whole=whole, bulk=not rebuild
                 )
                 replaced += old
-        if rebuild:
-            replaced += [run for one in self.found for run in self.online.key_runs(one.source.name)]
+        for source in filter(self._keys_anew, self.sources):
+            replaced += self.online.key_runs(source.name)
         load.prepare()
         arrivals = any(not one.history and one.table.num_rows for one in self.found)
         return self.online.publish_load(
             load.id,
             views=views,
+            sources={one.source.name for one in self.found if one.table.num_rows or rebuild},
             replaces=replaced,
             tail_upto=self.log.taken_over if views else None,
             advances=bool(grown) or rebuild,
@@ -226,5 +256,7 @@ def _report(one: Arrived, terms: Terms) -> SourceReport:
         rule = f"column {source.known_at}"
     else:
         rule = source.event_time + (f" + {times.format_duration(source.delay)}" if source.delay else "")
+    if one.as_before:
+        rule += f"; {one.as_before} rows as they were"
     bad_rows = len({(bad.file, bad.row) for bad in one.bad})
     return SourceReport(source.name, one.table.num_rows, one.duplicates, bad_rows, one.vanished, rule)

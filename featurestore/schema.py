@@ -72,7 +72,8 @@ def schema_of(model: type[BaseModel]) -> Schema:
     fields = []
     for name, info in model.model_fields.items():
         kind, nullable = _kind(info.annotation, f"{model.__name__}.{name}")
-        required = info.is_required() or info.default_factory is not None  # a factory may read a clock: not for us (S14)
+        # a factory may read a clock: it is left to pydantic, for rows that are ingested (S14)
+        required = info.is_required() or info.default_factory is not None
         default = None if required else info.get_default()
         default = default.value if isinstance(default, enum.Enum) else default
         fields.append(Field(name, kind, nullable, required, default))

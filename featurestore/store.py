@@ -103,7 +103,8 @@ class FeatureStore:
         """Load new source rows into the event log and the online store. Repeatable; a kill leaves the old state.
 
         A source's first load is history, a later one arrives now (S2) unless ``history``. ``rebuild`` reads all
-        sources anew and keeps what was ingested. ``on_invalid`` overrides the sources' own.
+        sources anew and keeps what was ingested; rows that were there before keep their known_at, unless ``history``.
+        ``on_invalid`` overrides the sources' own.
 
         Raises
         ------

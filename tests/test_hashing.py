@@ -9,7 +9,7 @@ from featurestore.values import Kind, from_list
 
 MASK = 2**64 - 1
 SEED = 0x9E3779B97F4A7C15
-NULL = 0x6E756C6C
+NAMES = ("text", "number", "share", "open")
 
 Row = tuple[str | None, int | None, float | None, bool | None]
 rows = st.lists(
@@ -32,8 +32,6 @@ def mix(state: int) -> int:
 
 
 def word(value: Any) -> int:
-    if value is None:
-        return NULL
     if isinstance(value, float):
         return int.from_bytes(struct.pack("<d", value), "little")
     if not isinstance(value, str):
@@ -47,14 +45,20 @@ def word(value: Any) -> int:
 
 def row_hash(row: Row) -> int:
     state = SEED
-    for number, value in enumerate(row, start=1):
-        state = mix(((state ^ word(value)) + number * SEED) & MASK)
+    for name, value in sorted(zip(NAMES, row, strict=True)):
+        if value is not None:
+            state = mix(((state ^ word(value)) + word(name)) & MASK)
     return state - 2**64 if state >= 2**63 else state
 
 
 def hashes(items: list[Row]) -> list[int]:
     kinds: tuple[Kind, ...] = ("str", "int", "float", "bool")
-    made = row_hashes([from_list(kind, [row[n] for row in items]) for n, kind in enumerate(kinds)])
+    made = row_hashes(
+        {
+            name: from_list(kind, [row[n] for row in items])
+            for n, (name, kind) in enumerate(zip(NAMES, kinds, strict=True))
+        }
+    )
     return [int(one) for one in made]
 
 
@@ -64,8 +68,19 @@ def test_a_hash_is_what_its_definition_says(items: list[Row]) -> None:
     assert hashes(items) == [row_hash(row) for row in items]
 
 
-def test_nulls_and_the_place_of_a_column_count() -> None:
+def test_a_null_is_not_an_empty_text_nor_a_zero() -> None:
     made = hashes([("a", None, None, None), (None, None, None, None), ("", None, None, None), ("", 0, 0.0, False)])
     assert len(set(made)) == 4
-    numbers = [from_list("int", [1, 2]), from_list("int", [2, 1])]
-    assert len(set(row_hashes(numbers).tolist())) == 2
+    assert len(set(hashes([(None, None, None, None), (None, 0x6E756C6C, None, None)]))) == 2  # the text "null"
+
+
+def test_the_name_of_a_column_counts_and_its_place_does_not() -> None:
+    one, two = from_list("int", [1]), from_list("int", [2])
+    assert row_hashes({"a": one, "b": two}) == row_hashes({"b": two, "a": one})
+    assert row_hashes({"a": one, "b": two}) != row_hashes({"a": two, "b": one})
+
+
+def test_a_column_that_is_null_leaves_the_hash_as_it_was() -> None:
+    id_, note = from_list("int", [7]), from_list("str", [None])
+    assert row_hashes({"id": id_, "note": note}) == row_hashes({"id": id_})
+    assert row_hashes({"id": id_, "note": from_list("str", ["late"])}) != row_hashes({"id": id_})

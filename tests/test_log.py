@@ -254,6 +254,42 @@ def test_columns_that_older_segments_lack_are_null_after_compaction_too(log: Eve
     assert log.read("payments", columns=["merchant"]).column("merchant").to_pylist() == [None, "m"]
 
 
+def test_compaction_keeps_a_column_that_the_schema_has_lost(log: EventLog) -> None:
+    load = log.begin("bulk", at=0)
+    load.add("payments", rows(1.0).append_column("merchant", pa.array(["m"])), origin="bulk", part="a.csv")
+    load.publish(1)
+    bulk(log, 2, 2.0)
+    log.compact(
+        "payments",
+        [*SORT, ("city", "ascending")],
+        at=0,
+        schema=SCHEMA.append(pa.field("city", pa.string())),
+        force=True,
+    )
+    assert log.read("payments", columns=["amount", "merchant", "city"]).to_pylist() == [
+        {"amount": 1.0, "merchant": "m", "city": None},
+        {"amount": 2.0, "merchant": None, "city": None},
+    ]
+
+
+def test_events_of_a_prepared_load_are_read_by_its_name_alone(log: EventLog) -> None:
+    load = log.begin("bulk", at=0)
+    load.add("payments", rows(1.0), origin="bulk", part="a.csv")
+    load.prepare()
+    assert log.read_prepared(load.id, "payments", schema=SCHEMA, columns=["amount"])["amount"].to_pylist() == [1.0]
+    assert (log.rows("payments"), len(log.read_prepared("other", "payments", schema=SCHEMA, columns=["amount"]))) == (
+        0,
+        0,
+    )
+
+
+def test_damaged_files_can_be_left_out(log: EventLog) -> None:
+    bulk(log, 1, 1.0)
+    bulk(log, 2, 2.0)
+    log.segments("payments")[0].path.unlink()
+    assert log.read("payments", schema=SCHEMA, columns=["amount"], undamaged=True)["amount"].to_pylist() == [2.0]
+
+
 def test_retired_files_stay_for_another_load_and_a_minute(log: EventLog) -> None:
     bulk(log, 1, 1.0)
     bulk(log, 2, 2.0)

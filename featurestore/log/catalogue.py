@@ -108,6 +108,15 @@ class Catalogue:
             ).fetchall()
         return [self._segment(row) for row in rows]
 
+    def prepared(self, load: str, source: str) -> list[Segment]:
+        """Segments of a source that a load has prepared and not published."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM segments WHERE load = ? AND source = ? AND state = 'staged' ORDER BY rowid",
+                (load, source),
+            ).fetchall()
+        return [self._segment(row) for row in rows]
+
     def value(self, question: str, *values: object) -> int:
         """One integer, null as 0."""
         with self.reading() as connection:

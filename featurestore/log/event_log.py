@@ -154,6 +154,7 @@ class EventLog:
         origin: Origin | None = None,
         part: str | None = None,
         encode_strings: bool = False,
+        undamaged: bool = False,
     ) -> pa.Table:
         """Events published up to a position, segment after segment, each in its own order.
 
@@ -170,6 +171,8 @@ class EventLog:
             Only rows of bulk loads or of ``ingest``; only rows of one source file.
         encode_strings
             Give strings as ``dictionary<int32, string>``: three times as fast for columns whose values repeat.
+        undamaged
+            Leave out damaged files instead of raising.
 
         Raises
         ------
@@ -185,11 +188,26 @@ class EventLog:
             found = self._visible(source, position, origin, part)
             known = scan.common_schema(self.segments(source)) if schema is None else schema
             names = scan.every_column(known) if columns is None else list(columns)
-            tables = [scan.rows_of(one, names, known, position, part, encode_strings=encode_strings) for one in found]
+            readable = [one for one in found if segments.verify(one)] if undamaged else found
+            tables = [
+                scan.rows_of(one, names, known, position, part, encode_strings=encode_strings) for one in readable
+            ]
             types = [(name, scan.target_type(name, known, encode_strings=encode_strings)) for name in names]
             return pa.concat_tables([pa.schema(types).empty_table(), *tables])
 
         return self._steady(attempt)
+
+    def read_prepared(self, load_id: str, source: str, *, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+        """Events of a load that is prepared but not published yet: no other read gives them.
+
+        Raises
+        ------
+        StoreDamaged
+            If a file is missing or damaged.
+        """
+        tables = [scan.read(one, columns, schema=schema) for one in self._catalogue.prepared(load_id, source)]
+        types = [(name, scan.target_type(name, schema)) for name in columns]
+        return pa.concat_tables([pa.schema(types).empty_table(), *tables])
 
     def verify(self) -> int:
         """Check every published file against its checksum; gives how many there are.
@@ -222,7 +240,7 @@ class EventLog:
         sort
             ``[(column, "ascending"), ...]``; null comes first.
         schema
-            Types of the source's columns; without it, those in the log.
+            Columns that rows get beside those in the log, so that ``sort`` can name them. No column is ever lost.
         """
         with self.lock(what=f"compact {source}"):
             found = self.segments(source)

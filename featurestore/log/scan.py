@@ -103,8 +103,8 @@ def schema_of(segment: Segment) -> pa.Schema:
         raise damaged([segment], str(error)) from error
 
 
-def common_schema(found: Sequence[Segment]) -> pa.Schema:
-    """Columns of all segments together.
+def common_schema(found: Sequence[Segment], schema: pa.Schema | None = None) -> pa.Schema:
+    """Columns of a schema and of all segments together.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def common_schema(found: Sequence[Segment]) -> pa.Schema:
         If a column has different types in them.
     """
     try:
-        return pa.unify_schemas([schema_of(one) for one in found] or [pa.schema([])])
+        return pa.unify_schemas([pa.schema([]) if schema is None else schema, *(schema_of(one) for one in found)])
     except pa.ArrowException as error:
         raise SchemaChanged(
             f"Segments of source {found[0].source!r} differ in more than added columns: {error}"

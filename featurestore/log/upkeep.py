@@ -22,7 +22,7 @@ IN_MEMORY_BYTES = 1 << 29
 
 def merge(catalogue: Catalogue, load: Load, old: Sequence[Segment], schema: pa.Schema | None, sort: Sort) -> None:
     """Write the rows of ``old`` (of one source and origin) as one sorted segment of ``load``, which replaces them."""
-    known = scan.common_schema(old) if schema is None else schema
+    known = scan.common_schema(old, schema)  # never the schema alone: rows keep columns that it has lost
     spill = catalogue.segment_path(old[0].source, f"{load.id}-spill").with_suffix("")
     event_time = next((one.event_time for one in old if one.event_time is not None), None)
     rows = merged(old, known, sort, spill)
