@@ -16,7 +16,7 @@ import numpy as np
 from featurestore import elementwise, fold
 from featurestore.arithmetic import NUMBERS
 from featurestore.elementwise import UFUNCS
-from featurestore.errors import ColumnError, IntegerOverflow
+from featurestore.errors import ColumnError, IntegerOverflow, suggest
 from featurestore.fold import Spans
 from featurestore.schema import kind_of
 from featurestore.values import Kind, Values, from_list
@@ -354,6 +354,13 @@ class Column:
 
     def __len__(self) -> NoReturn:
         raise ColumnError("A column has no length: it holds many windows. Use .count().")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what there is in place of what there is not."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = [one for one in dir(type(self)) if not one.startswith("_")]
+        raise ColumnError(f"A column has no .{name}.{suggest(name, known)} Or .apply(function, returns=...).")
 
     def __bool__(self) -> bool:
         """Truth of the only value in a window of :mod:`featurestore.testing`; a feature may not branch on a value."""

@@ -138,6 +138,10 @@ class Source:
 
     def by(self, entity: Entity) -> "SourceBy":
         """Return this source's events grouped by an entity."""
+        if not isinstance(entity, Entity):
+            raise DefinitionError(
+                f"Source {self.name!r} by {entity!r}: give an entity, made with Entity(name, key=...)."
+            )
         return SourceBy(self, entity)
 
     def column_of(self, key: str) -> str:
@@ -412,6 +416,8 @@ def feature(
             raise DefinitionError("A window feature names its source: @feature(source, by=entity, window='30d').")
         return RowFeature if source is None else RowFeature(source)
     view = _view(source, by)
+    if isinstance(window, (list, tuple)):
+        raise DefinitionError(f"window={window!r}: several windows make a family, windows={list(window)!r}.")
     if window is not None and windows is not None:
         raise DefinitionError("Give window= for one feature or windows= for a family, not both.")
     spans: Sequence[Duration | None] = [window] if windows is None else list(windows)
@@ -448,6 +454,10 @@ def aggregations(
         If a column is not in the schema, or a function is not one of ``count sum mean min max std var first last
         nunique any all``.
     """
+    if not isinstance(source_by, SourceBy):
+        raise DefinitionError(
+            "aggregations() needs the entity too: aggregations(source.by(entity), columns=[...], ...)."
+        )
     made = []
     for column in columns:
         if column not in source_by.source.fields:
@@ -511,7 +521,7 @@ def _view(source: Any, by: Entity | None) -> SourceBy:
         raise DefinitionError(f"{source!r} is no source: @feature(source, by=entity, window='30d').")
     if by is None:
         raise DefinitionError(f"Features of source {source.name!r} say which entity they describe: by=entity.")
-    return SourceBy(source, by)
+    return source.by(by)
 
 
 def _duration(text: Duration, where: str) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from featurestore import events as event_order
 from featurestore import filling, keys, known, times, values
 from featurestore.arrivals import Arrived, Terms, arrived
+from featurestore.compatible import check_schema
 from featurestore.definition import Source
 from featurestore.errors import OperationError
 from featurestore.events import IntArray
@@ -86,6 +87,8 @@ def materialize(
     """
     recover(log, online)
     taken = take_over(sources, log, online, terms.stamp)
+    for source in sources:
+        check_schema(source, log, origin="ingest" if terms.rebuild else None)
     for _ in range(_ATTEMPTS):
         done = _Loading(sources, wanted, log, online, terms, progress).run()
         if done is not None:

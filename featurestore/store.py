@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from featurestore import arrivals, filling, ingest, lookup, materialize, reading, settings, times, training
 from featurestore.applied import AppliedRegistry, Change
-from featurestore.definition import OnInvalid, Source, SourceBy
+from featurestore.compatible import check_schema
+from featurestore.definition import FeatureService, OnInvalid, Source, SourceBy
 from featurestore.engine.local import LocalEngine
 from featurestore.errors import NotMaterialized, RequestError, SpineError, UnknownService, suggest
 from featurestore.ingest import Ingested
@@ -139,7 +140,7 @@ class FeatureStore:
 
     def training_set(
         self,
-        service: str,
+        service: str | FeatureService,
         spine: Any,
         time: str = "event_time",
         name: str | None = None,
@@ -168,6 +169,7 @@ class FeatureStore:
         """
         if labels:
             raise RequestError("This version has no declared labels: give the label as a column of the spine.")
+        service = _name_of(service)
         plan = self._plan(service)
         asked = reading.read_spine(spine, self.root)
         if time not in asked.column_names:
@@ -176,6 +178,7 @@ class FeatureStore:
             materialize.recover(self.log, self.online)
             ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
         for view in plan.views:
+            check_schema(view.source, self.log)
             fed = view.source.name
             if not view.source.fed_by_ingest and not self.log.loaded(fed) and not self.log.rows(fed):
                 raise NotMaterialized(f"Source {fed!r} has not been loaded: `featurestore materialize`.")
@@ -204,7 +207,7 @@ class FeatureStore:
         """Manifests of all training sets by name."""
         return self._training_sets.list()
 
-    def lookup(self, service: str, row: Mapping[str, Any], as_of: Any = None) -> Vector:
+    def lookup(self, service: str | FeatureService, row: Mapping[str, Any], as_of: Any = None) -> Vector:
         """Features of one row of keys and request fields, now or ``as_of`` an instant.
 
         Raises
@@ -216,9 +219,9 @@ class FeatureStore:
         """
         return self.lookup_many(service, [row], as_of=as_of)[0]
 
-    def lookup_many(self, service: str, rows: Any, as_of: Any = None) -> list[Vector]:
+    def lookup_many(self, service: str | FeatureService, rows: Any, as_of: Any = None) -> list[Vector]:
         """One vector per row, in order; ``as_of`` for all, or one per row."""
-        prepared = self._prepare(service)
+        prepared = self._prepare(_name_of(service))
         listed = rows if isinstance(rows, (list, tuple)) else reading.read_spine(rows, self.root).to_pylist()
         asked = _instants(as_of, len(listed))
         return lookup.lookup_many(prepared, listed, self.online, now=self.now(), as_of=asked, untouched=self._untouched)
@@ -407,6 +410,10 @@ class FeatureStore:
             for view in plan.views:
                 reaches.setdefault(view.name, (view, []))[1].append(plan.reach(view))
         return reaches
+
+
+def _name_of(service: str | FeatureService) -> str:
+    return service.name if isinstance(service, FeatureService) else service
 
 
 def _instants(as_of: Any, rows: int) -> Sequence[int] | int | None:

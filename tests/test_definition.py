@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from featurestore import definition
+from featurestore import definition, testing
 from featurestore.definition import Entity, FeatureService, RowFeature, Source, aggregations, feature, on
 from featurestore.errors import ColumnError, DefinitionError
 from featurestore.window import Window
@@ -211,3 +211,24 @@ def test_every_plain_reduction_can_be_declared() -> None:
     assert len(aggregations(PAYMENTS.by(CUSTOMER), columns=["amount"], functions=numbers, windows=["1d"])) == len(
         numbers
     )
+
+
+def test_slips_of_the_pen_are_answered_in_words() -> None:
+    class Row(BaseModel):
+        who: str
+        event_time: datetime
+        amount: float
+
+    rows = Source("rows", schema=Row, event_time="event_time")
+    who = Entity("who", key="who")
+    with pytest.raises(DefinitionError, match="give an entity"):
+        feature(rows, by="who", window="1d")  # type: ignore[call-overload]
+    with pytest.raises(DefinitionError, match=r"aggregations\(source\.by\(entity\)"):
+        aggregations(rows, columns=["amount"], functions=["sum"], windows=["1d"])  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match=r"windows=\['1d', '7d'\]"):
+        feature(rows, by=who, window=["1d", "7d"])  # type: ignore[call-overload]
+
+
+def test_what_a_column_has_not_is_answered_with_what_it_has() -> None:
+    with pytest.raises(ColumnError, match=r"A column has no \.isin\. Did you mean 'is_in'"):
+        testing.window(amount=[1.0]).amount.isin([1])

@@ -111,7 +111,7 @@ def test_arrays_come_in_one_shape_with_one_row_and_with_many() -> None:
     got: list[Any] = []
 
     @feature
-    def lifted(goals: np.ndarray, neutral: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def lifted(goals: np.ndarray, neutral: np.ndarray) -> np.ndarray:
         got.append((goals.dtype, neutral.dtype, goals.flags.c_contiguous))
         return np.where(neutral, goals, -goals)
 

@@ -54,6 +54,7 @@ FLOORS = (
     ("log", "online", "engine"),
     (
         "arrivals",
+        "compatible",
         "conflicts",
         "difference",
         "known",

@@ -6,10 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from shop import Clock, ingested, payments, service, unkeyed, write
+from shop import Clock, Payment, ingested, payments, service, unkeyed, write
 
-from featurestore import FeatureStore
-from featurestore.errors import AsOfError, ConflictingRows, InvalidRows, NotMaterialized, SourceUnreadable
+from featurestore import FeatureStore, Source
+from featurestore.errors import (
+    AsOfError,
+    ConflictingRows,
+    InvalidRows,
+    NotMaterialized,
+    SchemaChanged,
+    SourceUnreadable,
+)
 
 Open = Callable[..., FeatureStore]
 
@@ -206,3 +213,32 @@ def test_a_source_fed_by_ingest_alone_needs_no_materialize(open_store: Open, clo
     assert number(store, "c1") == 1
     spine = [{"customer": "c1", "amount": 1.0, "event_time": clock.advance(seconds=1)}]
     assert store.training_set("shop", spine).to_arrow()["spent"].to_pylist() == [2.5]
+
+
+def test_a_schema_that_gains_a_column_that_may_not_be_null_is_refused(
+    tmp_path: Path, open_store: Open, clock: Clock
+) -> None:
+    class Wider(Payment):
+        country: str = "DE"
+
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    open_store().materialize()
+    wider = Source("payments", schema=Wider, path="data/*.csv", event_time="event_time", key="id")
+    store = open_store([service(wider)])
+    with pytest.raises(SchemaChanged, match=r"column 'country' is new and may not be null, and the log has 1 events"):
+        store.materialize()
+    with pytest.raises(SchemaChanged):
+        store.training_set("shop", [{"customer": "c1", "amount": 1.0, "event_time": clock.now}])
+    assert store.materialize(rebuild=True).rows == 1
+    assert number(store, "c1") == 1
+
+
+def test_a_column_that_may_not_be_null_any_more_is_refused_where_it_is(tmp_path: Path, open_store: Open) -> None:
+    class Stricter(Payment):
+        customer: str
+
+    write(tmp_path / "data/a.csv", "p1,,2026-05-15T10:00:00,5")
+    open_store().materialize()
+    stricter = Source("payments", schema=Stricter, path="data/*.csv", event_time="event_time", key="id")
+    with pytest.raises(SchemaChanged, match="'customer' may not be null any more, and is null in 1 events"):
+        open_store([service(stricter)]).materialize()

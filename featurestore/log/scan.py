@@ -103,6 +103,17 @@ def schema_of(segment: Segment) -> pa.Schema:
         raise damaged([segment], str(error)) from error
 
 
+def nulls_of(segment: Segment) -> dict[str, int]:
+    """Nulls in each of a segment's columns, from the file's statistics. Raises like :func:`schema_of`."""
+    nulls = dict.fromkeys(schema_of(segment).names, 0)
+    with pq.ParquetFile(segment.path) as file:
+        for group in range(file.metadata.num_row_groups):
+            for number in range(file.metadata.num_columns):
+                column = file.metadata.row_group(group).column(number)
+                nulls[column.path_in_schema] += column.statistics.null_count or 0
+    return nulls
+
+
 def common_schema(found: Sequence[Segment], schema: pa.Schema | None = None) -> pa.Schema:
     """Columns of a schema and of all segments together.
 
