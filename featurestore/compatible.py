@@ -20,8 +20,8 @@ def check_schema(source: Source, log: EventLog, *, origin: Origin | None = None)
         if origin in (None, segment.origin):
             for wrong in _wrong(source, segment):
                 raise SchemaChanged(
-                    f"Source {source.name!r}: {wrong}. A schema may gain columns that may be null: declare `| None`, or "
-                    "start again with rebuild (which keeps what was ingested)."
+                    f"Source {source.name!r}: {wrong}. A schema may gain columns that may be null: declare `| None`, "
+                    "or start again with rebuild (which keeps what was ingested)."
                 )
 
 
