@@ -229,3 +229,15 @@ def test_names_that_differ_by_case_alone_are_one_name(store: FeatureStore) -> No
         store.training_set("shop", spine("c1").assign(Spent=1))
     with pytest.raises(SpineError, match="several columns named Y, y"):
         store.training_set("shop", spine("c1").assign(Y=1))
+
+
+def test_the_content_does_not_depend_on_the_number_of_threads(store: FeatureStore) -> None:
+    asked = spine(*(f"c{number % 3}" for number in range(200)))
+    before, hashes = pa.cpu_count(), set()
+    try:
+        for threads in (1, 2, 7):
+            pa.set_cpu_count(threads)
+            hashes.add(store.training_set("shop", asked).manifest["content_hash"])
+    finally:
+        pa.set_cpu_count(before)
+    assert len(hashes) == 1
