@@ -1,5 +1,6 @@
 """Gather declarations from a module, a folder, a file or a list, each with the place where it is declared."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -161,8 +162,20 @@ def _take_path(path: Path, finds: _Finds, root: Path | None) -> None:
     for file in project.files(path) if path.is_dir() else [path]:
         try:
             finds.add_module(home.load(file))
+            finds.problems += _hidden(file)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a definition file raises is its author's problem
             finds.problems.append(_problem(error, file, folder))
+
+
+def _hidden(file: Path) -> Iterator[str]:
+    """Name decorated functions that a later one of the same name hides; Python itself says nothing."""
+    lines: dict[str, int] = {}
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            if node.name in lines:
+                where = f"{file}:{lines[node.name]}"
+                yield f"{where}: {node.name!r} is hidden by another of its name in line {node.lineno}."
+            lines[node.name] = node.lineno
 
 
 def _package(module: ModuleType, finds: _Finds) -> Iterator[ModuleType]:

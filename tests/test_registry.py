@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from declaring import PAYMENTS, registry_of
+from declaring import HEAD, PAYMENTS, registry_of
 
 from featurestore.definition import Entity, RoleFeature
 from featurestore.errors import DefinitionProblems, UnknownService
@@ -149,3 +149,10 @@ def test_the_request_schema_and_the_order_of_outputs_are_the_services(tmp_path: 
     made = [registry_of(tmp_path / str(number), payments=text) for number, text in enumerate(versions)]
     assert len({one.service_fingerprints["fraud"] for one in made}) == 3
     assert len({one.fingerprints["score"] for one in made}) == 1
+
+
+def test_a_feature_that_a_later_one_of_its_name_hides_is_a_problem(tmp_path: Path) -> None:
+    body = "@feature(payments, by=customer, window='7d')\ndef spent(tx):\n    return tx.amount.sum()\n"
+    (tmp_path / "defs.py").write_text(HEAD + body + body)
+    with pytest.raises(DefinitionProblems, match=r"defs\.py:\d+: 'spent' is hidden by another of its name in line \d+"):
+        Registry.of(tmp_path / "defs.py")
