@@ -1,6 +1,6 @@
 """What a source has that the log has not: new files, new keys, new rows; checked, typed, stamped with ``known_at``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,14 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Terms:
-    """How a load goes: relative paths start at ``root``, arrivals are stamped ``stamp`` (microseconds UTC)."""
+    """How a load goes: relative paths start at ``root``; it begins at ``stamp`` (microseconds UTC).
+
+    What it brings as an arrival is known when it is published: then ``now`` is read, and never gives less.
+    """
 
     root: Path
     stamp: int
+    now: Callable[[], int]
     history: bool = False
     on_invalid: OnInvalid | None = None
     rebuild: bool = False

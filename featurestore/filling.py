@@ -59,7 +59,15 @@ def stale(one: Wanted, states: Mapping[str, ViewState]) -> str:
 
 
 def fill(
-    one: Wanted, fresh: pa.Table | None, load_id: str, log: EventLog, online: OnlineStore, *, whole: bool, bulk: bool
+    one: Wanted,
+    fresh: pa.Table | None,
+    load_id: str,
+    log: EventLog,
+    online: OnlineStore,
+    *,
+    whole: bool,
+    bulk: bool,
+    arrive: bool,
 ) -> tuple[ViewState, tuple[int, ...]]:
     """Write a run of the view; gives its new state and the runs that it replaces.
 
@@ -71,6 +79,8 @@ def fill(
         Write all events, in place of the runs that are there; otherwise those that the view lacks.
     bulk
         Whether bulk events in the log count (a rebuild loads them anew).
+    arrive
+        Whether the fresh events are known no earlier than their load is published.
     """
     view, source = one.view, one.view.source
     state = online.views().get(view.name, ViewState())
@@ -81,17 +91,23 @@ def fill(
     table = log.read(source.name, columns=names, schema=schema, origin=origin, encode_strings=True)
     if not whole:
         table = table.filter(pc.greater(table.column(POSITION), state.tail_from))
-    table = table.select(columns)
-    if fresh is not None:
-        table = pa.concat_tables([table, fresh.select(columns).cast(table.schema)]).unify_dictionaries()
+    held = table.select(columns)
+    new = held.slice(0, 0) if fresh is None else fresh.select(columns).cast(held.schema)
     horizon = one.horizon if whole else state.horizon
-    if horizon is not None:
-        oldest = pa.scalar(horizon, pa.timestamp("us", tz="UTC"))
-        table = table.filter(pc.greater_equal(table.column(source.event_time), oldest))
-    online.write_run(load_id, view.name, pieces_of(view, table))
+    runs = ((held, False), (new, True)) if arrive else ((pa.concat_tables([held, new]), False),)
+    for events, arriving in runs:
+        if events.num_rows:
+            rows = pieces_of(view, _since(events.unify_dictionaries(), source.event_time, horizon))
+            online.write_run(load_id, view.name, rows, arrive=arriving)
     read = [
         one for one in log.segments(source.name) if origin in (None, one.origin) or not whole
     ]  # others may be damaged
     logged = {name for segment in read for name in scan.schema_of(segment).names}
     signature = signature_of(view, logged - set(SYSTEM))
     return ViewState(horizon, source.name, signature), state.runs if whole else ()
+
+
+def _since(table: pa.Table, event_time: str, horizon: int | None) -> pa.Table:
+    if horizon is None:
+        return table
+    return table.filter(pc.greater_equal(table.column(event_time), pa.scalar(horizon, pa.timestamp("us", tz="UTC"))))

@@ -21,7 +21,7 @@ from featurestore.events import IntArray
 from featurestore.filling import Wanted
 from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
-from featurestore.online import KnownKeys, OnlineStore
+from featurestore.online import KnownKeys, OnlineStore, State
 from featurestore.online.keys import joined
 from featurestore.view import KNOWN_AT, TableColumns, Ties
 
@@ -59,12 +59,12 @@ class Materialized:
 def recover(log: EventLog, online: OnlineStore) -> None:
     """Finish or drop the loads that a killed process left; the caller holds the log's lock."""
     for load in log.unfinished():
-        position = online.published(load.id) if load.state == "prepared" else None
-        if position is None:
+        published = online.published(load.id) if load.state == "prepared" else None
+        if published is None:
             online.abandon(load.id)
             load.discard()
         else:
-            load.publish(position)
+            load.publish(published.position, published.stamp)
 
 
 def materialize(
@@ -128,21 +128,22 @@ class _Loading:
                 self.progress(f"reading {source.name}")
                 self.found.append(arrived(source, self.log, self.online, self.terms))
         self.keys = {source.name: self._keys_of(source) for source in self.sources}
-        position: int | None = self.online.state().position
+        state = self.online.state()
         if any(map(self._touches, self.found)) or any(self.stale.values()) or any(map(self._keys_anew, self.sources)):
-            position = self._load()
-            if position is None:
+            published = self._load()
+            if published is None:
                 return None
+            state = published
             self.progress("tidying up")
             self._tidy()
-        reports = tuple(_report(one, self.terms) for one in self.found)
+        reports = tuple(_report(one, max(state.stamp, self.terms.stamp)) for one in self.found)
         filled = {name: reason for name, reason in self.stale.items() if reason}
-        return Materialized(position or 0, reports, filled=filled)
+        return Materialized(state.position, reports, filled=filled)
 
     def _touches(self, one: Arrived) -> bool:
         return bool(one.table.num_rows or one.parts or one.bad or self.terms.rebuild)
 
-    def _load(self) -> int | None:
+    def _load(self) -> State | None:
         """Write, then publish; whatever fails before leaves nothing."""
         kind: Kind = "rebuild" if self.terms.rebuild else "bulk"
         load = self.log.begin(kind, at=self.terms.stamp, history=self.terms.history)
@@ -154,22 +155,23 @@ class _Loading:
             for name, known_keys in self.keys.items():
                 if len(known_keys.key_hash):
                     self.online.write_keys(load.id, name, known_keys.key_hash, known_keys.payload_hash)
-            position = self._publish_online(load)
+            published = self._publish_online(load)
         except BaseException:
             if self.online.published(load.id) is None:
                 self._drop(load)
             raise
-        if position is None:
+        if published is None:
             self._drop(load)
         else:
-            load.publish(position)
-        return position
+            load.publish(published.position, published.stamp)
+        return published
 
     def _write(self, one: Arrived, load: Load) -> None:
         """Segment, file records and bad rows of a source's new events."""
         name, table = one.source.name, one.table
         place = _log_order(one.source, table, self._entity_columns(one.source))
-        load.add(name, table if place is None else table.take(place), origin="bulk", event_time=one.source.event_time)
+        rows = table if place is None else table.take(place)
+        load.add(name, rows, origin="bulk", event_time=one.source.event_time, arrive=not one.history)
         for part, digest, rows in one.parts:
             load.add_part(name, part.name, part.size, part.mtime_ns, digest, rows)
         bad = [
@@ -196,7 +198,7 @@ class _Loading:
     def _found_of(self, source: Source) -> Arrived | None:
         return next((one for one in self.found if one.source is source), None)
 
-    def _publish_online(self, load: Load) -> int | None:
+    def _publish_online(self, load: Load) -> State | None:
         grown = {one.source.name for one in self.found if one.table.num_rows}
         rebuild = self.terms.rebuild
         views, replaced = {}, list[int]()
@@ -205,9 +207,11 @@ class _Loading:
             whole = bool(self.stale[name]) or rebuild
             if whole or source.name in grown:
                 self.progress(f"filling online view {name}")
-                fresh = next((new.table for new in self.found if new.source is source), None)
+                found = self._found_of(source)
+                fresh = None if found is None else found.table
+                arrive = found is not None and not found.history
                 views[name], old = filling.fill(
-                    one, fresh, load.id, self.log, self.online, whole=whole, bulk=not rebuild
+                    one, fresh, load.id, self.log, self.online, whole=whole, bulk=not rebuild, arrive=arrive
                 )
                 replaced += old
         for source in filter(self._keys_anew, self.sources):
@@ -221,7 +225,7 @@ class _Loading:
             replaces=replaced,
             tail_upto=self.log.taken_over if views else None,
             advances=bool(grown) or rebuild,
-            stamp=self.terms.stamp if arrivals else None,
+            stamp=max(self.terms.stamp, self.terms.now()) if arrivals else None,
             expect_position=self.expected,
         )
 
@@ -251,10 +255,10 @@ def _log_order(source: Source, table: pa.Table, entity_columns: Sequence[str]) -
     return event_order.order(entity, event_time, known, Ties(source, table, None))
 
 
-def _report(one: Arrived, terms: Terms) -> SourceReport:
+def _report(one: Arrived, stamp: int) -> SourceReport:
     source = one.source
     if not one.history:
-        rule = f"load time {times.isoformat(terms.stamp)}"
+        rule = f"load time {times.isoformat(stamp)}"
     elif source.known_at is not None:
         rule = f"column {source.known_at}"
     else:

@@ -43,6 +43,8 @@ _KIND_OF: dict[str, Kind] = {
 _LETTER: dict[Kind, str] = {kind: letter for letter, kind in _KIND_OF.items() if letter not in "TK"}
 _CHUNK = 1 << 16  # events whose strings are recoded together: block, code and place then share one int64 sort key
 _Item = tuple[int, int, bytes]
+Stored = tuple[bytes, int | None]
+"""(blob, stamp): none of its events was known before the stamp; ``None``: their own known_at says it all."""
 
 
 @dataclass(frozen=True, slots=True)

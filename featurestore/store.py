@@ -116,7 +116,7 @@ class FeatureStore:
         """
         sources = tuple(self.registry.sources.values())
         with self._writing("materialize"):
-            terms = arrivals.Terms(self.root, self._stamp(), history, on_invalid, rebuild)
+            terms = arrivals.Terms(self.root, self._stamp(), self.now, history, on_invalid, rebuild)
             wanted = filling.wanted(self._reaches(), terms.stamp, self._retain)
             return materialize.materialize(sources, wanted, self.log, self.online, terms, progress=progress)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from featurestore.errors import NewerFormat, SchemaChanged, StoreDamaged
 from featurestore.events import Events, IntArray, order
-from featurestore.packing import FORMAT, HEADER, Layout, Slot, layout_of
+from featurestore.packing import FORMAT, HEADER, Layout, Slot, Stored, layout_of
 from featurestore.schema import Field, Schema
 from featurestore.values import DTYPES, Values
 
@@ -35,10 +35,10 @@ class Unpacker:
         self._layouts: dict[bytes, Layout] = {}
         self._unordered: set[bytes] = set()
 
-    def events(self, entities: Sequence[Sequence[bytes]]) -> Events:
+    def events(self, entities: Sequence[Sequence[Stored]]) -> Events:
         """Sorted events of entities, each given as its blobs in any order; columns are decoded when first asked for.
 
-        Never-seen entities, given as no blobs, have no events.
+        Never-seen entities, given as no blobs, have no events. No event of a blob is known before the blob's stamp.
 
         Raises
         ------
@@ -47,17 +47,20 @@ class Unpacker:
         NewerFormat, StoreDamaged
             If a blob is of a later version, or no blob.
         """
-        if len(entities) == 1 and len(entities[0]) == 1:
-            return self._one(entities[0][0])
-        blobs = list(chain.from_iterable(entities))
+        if len(entities) == 1 and len(entities[0]) == 1 and entities[0][0][1] is None:
+            return self._one(entities[0][0][0])
+        stored = list(chain.from_iterable(entities))
+        blobs = [blob for blob, _ in stored]
         parts = [self._part(blob) for blob in blobs]
         sizes = np.array([n for _, n in parts], np.int64)
         ends = np.concatenate([[0], np.cumsum(sizes)])
         starts = ends[np.concatenate([[0], np.cumsum([len(of) for of in entities], dtype=np.int64)])]
         columns = _ManyColumns(self._fields, blobs, parts)
         event_time, known_at = columns.times(0), columns.times(8)
+        lifted = _lifted(known_at, [stamp for _, stamp in stored], sizes)
         place = None
-        if not self._in_order(parts, starts, ends, event_time, known_at):
+        if lifted is not None or not self._in_order(parts, starts, ends, event_time, known_at):
+            known_at = known_at if lifted is None else lifted
             entity = np.repeat(np.arange(len(entities)), np.diff(starts))
             place = order(entity, event_time, known_at, [columns[name] for name in self.ties])
         if place is None:
@@ -124,9 +127,17 @@ class Unpacker:
         return bool(((before < after) | ((before == after) & (known_at[seams - 1] < known_at[seams]))).all())
 
 
-def events_of(entities: Sequence[Sequence[bytes]], schema: Schema, ties: Sequence[str]) -> Events:
+def events_of(entities: Sequence[Sequence[Stored]], schema: Schema, ties: Sequence[str]) -> Events:
     """Events of blobs, as :meth:`Unpacker.events` gives them."""
     return Unpacker(schema, ties).events(entities)
+
+
+def _lifted(known_at: IntArray, stamps: Sequence[int | None], sizes: IntArray) -> IntArray | None:
+    """Give known_at, not before each blob's stamp; ``None`` if no blob has one."""
+    if not any(stamp is not None for stamp in stamps):
+        return None
+    earliest = np.array([np.iinfo(np.int64).min if stamp is None else stamp for stamp in stamps], np.int64)
+    return np.asarray(np.maximum(known_at, np.repeat(earliest, sizes)), np.int64)
 
 
 class _Lazy(Mapping[str, Values]):

@@ -34,7 +34,7 @@ class Numbered(BaseModel):
 class Cut(SQLiteStore):
     """A process that dies between the two steps of publishing: its load is live online, and not yet in the log."""
 
-    def publish_load(self, *given: Any, **options: Any) -> int | None:
+    def publish_load(self, *given: Any, **options: Any) -> Any:
         super().publish_load(*given, **options)
         raise KeyboardInterrupt
 
@@ -48,7 +48,7 @@ def spent(store: FeatureStore, **options: Any) -> float:
 
 
 def terms(folder: Path, *, rebuild: bool = False) -> Terms:
-    return Terms(folder, 0, rebuild=rebuild)
+    return Terms(folder, 0, lambda: 0, rebuild=rebuild)
 
 
 # -- an event that is on its way ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStor
 
 
 def events(store: OnlineStore, entity: str = "c1", since: int | None = None) -> list[bytes]:
-    return sorted(store.read({VIEW: [entity]}, {VIEW: since}).blobs[VIEW][0])
+    return sorted(blob for blob, _ in store.read({VIEW: [entity]}, {VIEW: since}).blobs[VIEW][0])
 
 
 def load(store: OnlineStore, name: str, *blobs: bytes, entity: str = "c1") -> None:
@@ -43,7 +43,7 @@ def test_an_appended_event_is_in_the_next_read(store: OnlineStore) -> None:
     receipt = store.append("payments", batch("one", now=7))
     assert (receipt.position, receipt.known_at, receipt.kept.tolist(), receipt.duplicates) == (1, 7, [0], 0)
     snapshot = store.read({VIEW: ["c2", "c1"]}, {VIEW: None})
-    assert (snapshot.position, snapshot.stamp, snapshot.blobs) == (1, 7, {VIEW: [[], [b"one"]]})
+    assert (snapshot.position, snapshot.stamp, snapshot.blobs) == (1, 7, {VIEW: [[], [(b"one", None)]]})
 
 
 def test_each_append_takes_the_next_position_and_stamps_never_decrease(store: OnlineStore) -> None:
@@ -113,7 +113,7 @@ def test_a_load_is_seen_when_it_is_published_and_not_before(store: OnlineStore) 
     load(store, "first", b"a", b"b")
     assert (events(store), store.published("first"), store.views()) == ([], None, {})
     state = ViewState(horizon=40, source="payments", signature="as declared")
-    assert store.publish_load("first", views={VIEW: state}, stamp=70) == 1
+    assert store.publish_load("first", views={VIEW: state}, stamp=70) == State(1, 70)
     assert events(store) == [b"a", b"b"]
     assert store.state() == State(1, 70)
     found = store.views()[VIEW]
@@ -123,9 +123,9 @@ def test_a_load_is_seen_when_it_is_published_and_not_before(store: OnlineStore) 
 
 def test_publishing_a_load_again_changes_nothing(store: OnlineStore) -> None:
     load(store, "first", b"a")
-    assert store.publish_load("first", views={VIEW: FULL}) == 1
+    done = store.publish_load("first", views={VIEW: FULL})
     store.append("payments", batch("b"))
-    assert store.publish_load("first", views={VIEW: FULL}) == store.published("first") == 1
+    assert store.publish_load("first", views={VIEW: FULL}) == store.published("first") == done
     assert store.state().position == 2
     with pytest.raises(OperationError, match="'first' was published at position 1"):
         store.begin_load("first")
@@ -138,9 +138,20 @@ def test_a_load_replaces_runs_and_the_tail_that_it_has_taken_in(store: OnlineSto
     load(store, "second", b"a+b")
     store.append("payments", batch("c"))
     replaced = store.views()[VIEW].runs
-    assert store.publish_load("second", views={VIEW: FULL}, replaces=replaced, tail_upto=2, advances=False) == 3
+    store.publish_load("second", views={VIEW: FULL}, replaces=replaced, tail_upto=2, advances=False)
+    assert store.state().position == 3
     assert events(store) == [b"a+b", b"c"]
     assert store.views()[VIEW].tail_from == 2
+
+
+def test_arrivals_of_a_load_have_its_stamp_and_what_is_stored_better_has_none(store: OnlineStore) -> None:
+    store.begin_load("first")
+    store.write_run("first", VIEW, [("c1", 50, b"old")])
+    store.write_run("first", VIEW, [("c1", 60, b"new")], arrive=True)
+    store.append("payments", batch("meanwhile", now=90))
+    assert store.publish_load("first", views={VIEW: FULL}, stamp=80) == State(2, 90)
+    found = store.read({VIEW: ["c1"]}, {}).blobs[VIEW][0]
+    assert sorted(found) == [(b"meanwhile", None), (b"new", 90), (b"old", None)]
 
 
 def test_an_abandoned_load_leaves_nothing(store: OnlineStore) -> None:
@@ -197,7 +208,8 @@ def test_a_load_whose_key_was_appended_meanwhile_is_not_published(store: OnlineS
     assert store.publish_load("first", views={VIEW: FULL}, expect_position=0) is None
     assert store.published("first") is None
     assert events(store) == [b"a"]
-    assert store.publish_load("first", views={VIEW: FULL}, expect_position=1) == 2
+    store.publish_load("first", views={VIEW: FULL}, expect_position=1)
+    assert store.state().position == 2
 
 
 def test_a_deleted_entity_is_gone_from_runs_staged_runs_and_the_tail(store: OnlineStore) -> None:

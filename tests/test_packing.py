@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from featurestore.errors import NewerFormat, SchemaChanged, StoreDamaged
 from featurestore.events import Events
-from featurestore.packing import BLOCK, pack, pack_many
+from featurestore.packing import BLOCK, Stored, pack, pack_many
 from featurestore.schema import Schema, schema_of
-from featurestore.unpacking import Unpacker, events_of
+from featurestore.unpacking import Unpacker
+from featurestore.unpacking import events_of as events_of_stored
 from featurestore.values import from_list
 
 
@@ -59,6 +60,10 @@ def rows_of(events: Events) -> list[Row]:
         values.data.tolist() if name == "event_time" else values.to_list() for name, values in events.columns.items()
     ]
     return list(zip(*columns, strict=True))
+
+
+def events_of(entities: Sequence[Sequence[bytes]], schema: Schema, ties: Sequence[str]) -> Events:
+    return events_of_stored([[(blob, None) for blob in blobs] for blobs in entities], schema, ties)
 
 
 def blob_of(*rows: Row, schema: Schema = PAYMENT) -> bytes:
@@ -207,10 +212,34 @@ row = st.tuples(
 @given(st.lists(st.lists(row, max_size=5), max_size=4))
 def test_however_events_are_split_into_blobs_they_read_the_same(entities: list[list[Row]]) -> None:
     reader = Unpacker(PAYMENT, TIES)
-    one_by_one = reader.events([[blob_of(one) for one in entity] for entity in entities])
-    sorted_rows = [rows_of(reader.events([[blob_of(one) for one in reversed(entity)]])) for entity in entities]
-    packed: list[list[bytes]] = [[] for _ in entities]
+    one_by_one = reader.events([[(blob_of(one), None) for one in entity] for entity in entities])
+    sorted_rows = [rows_of(reader.events([[(blob_of(one), None) for one in entity[::-1]]])) for entity in entities]
+    packed: list[list[Stored]] = [[] for _ in entities]
     if any(entities):
         for entity, _, blob in pack_many(packable(sorted_rows), PAYMENT, block=2):
-            packed[entity].append(blob)
+            packed[entity].append((blob, None))
     assert rows_of(reader.events(packed)) == rows_of(one_by_one) == [one for rows in sorted_rows for one in rows]
+
+
+def test_events_of_a_stamped_blob_are_not_known_before_it_and_are_put_in_order_again() -> None:
+    # B's and C's event_time is 20, and their known_at 25: with it lifted to 30 the columns decide, null first.
+    early, late = blob_of(A, C), blob_of(B)
+    events = events_of_stored([[(early, None), (late, None)]], PAYMENT, TIES)
+    assert (rows_of(events), events.known_at.tolist()) == ([A, B, C], [15, 25, 25])
+    events = events_of_stored([[(early, None), (late, 30)]], PAYMENT, TIES)
+    assert (rows_of(events), events.known_at.tolist()) == ([A, C, B], [15, 25, 30])
+    events = events_of_stored([[(early, 30)], [(late, 7)]], PAYMENT, TIES)
+    assert (rows_of(events), events.known_at.tolist()) == ([A, C, B], [30, 30, 25])
+
+
+def test_a_column_that_equals_known_at_keeps_its_values_under_a_stamp() -> None:
+    class Told(BaseModel):
+        event_time: datetime
+        told_at: datetime
+
+    schema = schema_of(Told)
+    instants = {name: from_list("datetime", [at], nullable=False) for name, at in (("event_time", 5), ("told_at", 7))}
+    blob = pack(Events(np.array([0, 1]), np.array([5]), np.array([7]), instants), schema)
+    assert b"told_at:K" in blob
+    events = events_of_stored([[(blob, 9)]], schema, ("told_at",))
+    assert (events.known_at.tolist(), events.columns["told_at"].data.tolist()) == ([9], [7])

@@ -34,7 +34,7 @@ def processes() -> ForkServerContext:
 
 
 def events(store: SQLiteStore, entity: str = "c1") -> list[str]:
-    return sorted(blob.decode() for blob in store.read({VIEW: [entity]}, {}).blobs[VIEW][0])
+    return sorted(blob.decode() for blob, _ in store.read({VIEW: [entity]}, {}).blobs[VIEW][0])
 
 
 def kill_after(context: ForkServerContext, acknowledgements: int, target: Any, *args: Any) -> list[int]:

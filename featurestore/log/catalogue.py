@@ -26,8 +26,8 @@ CREATE TABLE touched (load TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (loa
 CREATE TABLE segments (id TEXT PRIMARY KEY, source TEXT NOT NULL, origin TEXT NOT NULL, part TEXT,
     rows INTEGER NOT NULL, size INTEGER NOT NULL, checksum TEXT NOT NULL,
     first_time INTEGER, last_time INTEGER, first_position INTEGER,
-    last_position INTEGER, positioned INTEGER NOT NULL, event_time TEXT, load TEXT NOT NULL, state TEXT NOT NULL,
-    retired_at INTEGER, retired_by INTEGER);
+    last_position INTEGER, positioned INTEGER NOT NULL, event_time TEXT, arrive INTEGER NOT NULL, stamp INTEGER,
+    load TEXT NOT NULL, state TEXT NOT NULL, retired_at INTEGER, retired_by INTEGER);
 CREATE INDEX segments_by_source ON segments (source, state);
 CREATE TABLE replaced (load TEXT NOT NULL, segment TEXT NOT NULL, PRIMARY KEY (load, segment));
 CREATE TABLE parts (source TEXT NOT NULL, name TEXT NOT NULL, load TEXT NOT NULL, size INTEGER NOT NULL,
@@ -138,6 +138,8 @@ class Catalogue:
             last_position=row["last_position"],
             positioned=bool(row["positioned"]),
             event_time=row["event_time"],
+            arrive=bool(row["arrive"]),
+            stamp=row["stamp"],
         )
 
     @contextlib.contextmanager

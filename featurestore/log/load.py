@@ -58,7 +58,14 @@ class Load:
         return f"<Load {self.id} {self.kind} {self.state}>"
 
     def add(
-        self, source: str, table: pa.Table, *, origin: Origin, part: str | None = None, event_time: str | None = None
+        self,
+        source: str,
+        table: pa.Table,
+        *,
+        origin: Origin,
+        part: str | None = None,
+        event_time: str | None = None,
+        arrive: bool = False,
     ) -> None:
         """Write the rows of ``table`` as one segment, in their order; nothing is written for no rows.
 
@@ -70,6 +77,8 @@ class Load:
             The source file that the rows came from. A table with a ``__part`` column says it per row.
         event_time
             Column whose least and greatest value the catalogue records.
+        arrive
+            No row is known before the stamp that :meth:`publish` is given (S2).
 
         Raises
         ------
@@ -79,18 +88,27 @@ class Load:
         self._check_columns(source, table)
         if len(table):
             whole = None if PART in table.column_names else part
-            self.write(source, [table], origin=origin, part=whole, event_time=event_time)
+            self.write(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive)
         else:
             self._touch(source)
 
     def write(
-        self, source: str, tables: Iterable[pa.Table], *, origin: Origin, part: str | None, event_time: str | None
+        self,
+        source: str,
+        tables: Iterable[pa.Table],
+        *,
+        origin: Origin,
+        part: str | None,
+        event_time: str | None,
+        arrive: bool = False,
     ) -> Segment:
         """Write one segment of tables that need not fit into memory together."""
         self._expect("begun")
         self._touch(source)
         path = self._catalogue.segment_path(source, f"{self.id}-{len(self._segments)}")
-        segment = segments.write(path, tables, source=source, origin=origin, part=part, event_time=event_time)
+        segment = segments.write(
+            path, tables, source=source, origin=origin, part=part, event_time=event_time, arrive=arrive
+        )
         self._segments.append(segment)
         return segment
 
@@ -143,10 +161,11 @@ class Load:
                 connection.execute(f"INSERT INTO segments ({columns}) VALUES ({_marks(row)})", tuple(row.values()))
         self.state = "prepared"
 
-    def publish(self, position: int) -> None:
+    def publish(self, position: int, stamp: int | None = None) -> None:
         """Make it visible, whole, in one transaction; prepares it first if need be.
 
-        Rows without a position of their own get ``position``. A rebuild retires all earlier bulk segments of its
+        Rows without a position of their own get ``position``, rows that arrive are known at ``stamp`` (microseconds
+        UTC) or later. A rebuild retires all earlier bulk segments of its
         sources, and forgets their other parts and quarantined rows; a compaction retires the segments that it replaces;
         a takeover records that the journal up to ``position`` is in segments.
 
@@ -177,7 +196,10 @@ class Load:
                 "UPDATE segments SET first_position = ?2, last_position = ?2 WHERE load = ?1 AND NOT positioned",
                 (self.id, position),
             )
-            connection.execute("UPDATE segments SET state = 'published' WHERE load = ?", (self.id,))
+            connection.execute(
+                "UPDATE segments SET state = 'published', stamp = iif(arrive, ?2, NULL) WHERE load = ?1",
+                (self.id, stamp),
+            )
         self.state = "published"
 
     def discard(self) -> None:

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
-from featurestore.log.segments import ENCODED, PART, POSITION, SYSTEM, Segment, damaged, is_text
+from featurestore.log.segments import ENCODED, KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
 
 
 def rows_of(
@@ -137,7 +137,9 @@ def _filled(segment: Segment, name: str, kind: pa.DataType) -> pa.Array:
 
 
 def _conform(array: pa.ChunkedArray, kind: pa.DataType, segment: Segment, name: str) -> pa.ChunkedArray:
-    """Encode or decode strings; anything else is another type than the rows were written with."""
+    """Encode or decode strings, lift known_at; anything else is another type than the rows were written with."""
+    if name == KNOWN_AT and segment.stamp is not None:
+        return pc.max_element_wise(array.cast(pa.int64()), segment.stamp).cast(kind)
     if array.type == kind:
         return array
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -3,7 +3,7 @@
 A segment has the source's columns and three of the log's own: ``__known_at`` (timestamp[us, UTC]: when the store could
 first show the row, S2), ``__part`` (the source file that the row came from, null for ingested rows) and, where its rows
 have different positions, ``__position`` (int64). A bulk segment has one position for all rows, which is known only when
-it is published: the catalogue keeps it.
+it is published: the catalogue keeps it, and so it does the stamp of rows that arrived.
 
 Every page carries a checksum that each read verifies; the whole file's SHA-256 stands in the catalogue. Snappy,
 since it writes faster than zstd and reads as fast.
@@ -39,6 +39,7 @@ class Segment:
 
     Times are microseconds UTC, ``None`` if no ``event_time`` column was named; positions are ``None`` until a bulk load
     is published. ``positioned`` says that the file has a position per row, ``part=None`` of bulk rows a part per row.
+    Rows that ``arrive`` were known no earlier than the ``stamp`` (microseconds UTC) that publishing gave them (S2).
     """
 
     id: str
@@ -55,6 +56,8 @@ class Segment:
     last_position: int | None
     positioned: bool
     event_time: str | None
+    arrive: bool = False
+    stamp: int | None = None
 
 
 def write(
@@ -65,6 +68,7 @@ def write(
     origin: Origin,
     part: str | None,
     event_time: str | None,
+    arrive: bool = False,
 ) -> Segment:
     """Write one segment of one or more tables of one schema; it is on disk when this returns.
 
@@ -107,6 +111,7 @@ def write(
         last_position=positions.ends[1],
         positioned=positioned,
         event_time=event_time,
+        arrive=arrive,
     )
 
 

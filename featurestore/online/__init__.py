@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from featurestore.events import IntArray
+from featurestore.packing import Stored
 
 Piece = tuple[str, int, bytes]
 """(entity's key text, newest event_time in the blob in microseconds UTC, packed events)."""
@@ -65,7 +66,7 @@ class Snapshot:
 
     position: int
     stamp: int
-    blobs: Mapping[str, list[list[bytes]]]
+    blobs: Mapping[str, list[list[Stored]]]
     views: Mapping[str, ViewState]
 
 
@@ -204,8 +205,11 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def write_run(self, load_id: str, view: str, rows: Iterable[Piece]) -> int:
+    def write_run(self, load_id: str, view: str, rows: Iterable[Piece], *, arrive: bool = False) -> int:
         """Stage events of a view; several calls of one load add to one run. Best in order of key text.
+
+        Events that ``arrive`` make a run of their own: none of them is known before the stamp of the load, which is
+        given with each of their blobs.
 
         Returns
         -------
@@ -233,8 +237,8 @@ class OnlineStore(Protocol):
         advances: bool = True,
         stamp: int | None = None,
         expect_position: int | None = None,
-    ) -> int | None:
-        """Make a load visible in one step. Publishing it again changes nothing and gives the same position.
+    ) -> State | None:
+        """Make a load visible in one step. Publishing it again changes nothing and gives the same answer.
 
         Parameters
         ----------
@@ -250,20 +254,20 @@ class OnlineStore(Protocol):
         advances
             Whether it takes the next position (new events) or keeps the current one (the same events, stored better).
         stamp
-            The newest known_at that it brings, where that is an arrival: later stamps are not below it.
+            Now, where it brings arrivals: their stamp is this, or the newest stamp if that is later, as for an append.
         expect_position
             Position at which its keys were compared with :meth:`seen`.
 
         Returns
         -------
-        int or None
-            Its position; ``None``, and nothing is changed, if a key that was appended after ``expect_position`` is
-            among its keys: compare them again.
+        State or None
+            Its position and, with a ``stamp``, the stamp of its arrivals; ``None``, and nothing is changed, if a key
+            that was appended after ``expect_position`` is among its keys: compare them again.
         """
         ...
 
-    def published(self, load_id: str) -> int | None:
-        """Give the position at which a load was published; ``None`` if it was not."""
+    def published(self, load_id: str) -> State | None:
+        """Give what publishing a load gave; ``None`` if it was not published."""
         ...
 
     def abandon(self, load_id: str) -> None:

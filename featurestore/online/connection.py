@@ -34,10 +34,10 @@ CREATE INDEX keys_by_hash ON keys (source, key_hash);
 CREATE TABLE views
     (name TEXT PRIMARY KEY, horizon INTEGER, source TEXT NOT NULL, signature TEXT NOT NULL, complete INTEGER NOT NULL,
      tail_from INTEGER NOT NULL);
-CREATE TABLE loads (id TEXT PRIMARY KEY, position INTEGER);
+CREATE TABLE loads (id TEXT PRIMARY KEY, position INTEGER, stamp INTEGER);
 CREATE TABLE runs
     (id INTEGER PRIMARY KEY AUTOINCREMENT, load TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-     state TEXT NOT NULL);
+     state TEXT NOT NULL, arrive INTEGER NOT NULL, stamp INTEGER);
 """
 
 

@@ -64,7 +64,7 @@ class SQLiteStore:
                     statement, taken = connection.statements.get(view, _TAIL_ALONE)
                     oldest = since.get(view)
                     oldest = _BEGINNING if oldest is None else oldest
-                    blobs[view] = [[blob for (blob,) in execute(statement, (key, oldest, view, taken))] for key in keys]
+                    blobs[view] = [execute(statement, (key, oldest, view, taken)).fetchall() for key in keys]
             finally:
                 execute("COMMIT")
         except sqlite3.Error as error:
@@ -131,10 +131,10 @@ class SQLiteStore:
         with self._staging() as connection:
             sqlite_loads.begin(connection, load_id)
 
-    def write_run(self, load_id: str, view: str, rows: Iterable[Piece]) -> int:
+    def write_run(self, load_id: str, view: str, rows: Iterable[Piece], *, arrive: bool = False) -> int:
         """Stage events of a view: see :meth:`~featurestore.online.OnlineStore.write_run`."""
         with self._staging() as connection:
-            return sqlite_loads.write_events(connection, load_id, view, rows)
+            return sqlite_loads.write_events(connection, load_id, view, rows, arrive=arrive)
 
     def write_keys(self, load_id: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
         """Stage keys of a source: see :meth:`~featurestore.online.OnlineStore.write_keys`."""
@@ -157,10 +157,10 @@ class SQLiteStore:
         advances: bool = True,
         stamp: int | None = None,
         expect_position: int | None = None,
-    ) -> int | None:
+    ) -> State | None:
         """Make a load visible in one step: see :meth:`~featurestore.online.OnlineStore.publish_load`."""
         with self._connected() as connection:
-            position = sqlite_loads.publish(
+            published = sqlite_loads.publish(
                 connection,
                 load_id,
                 views=views,
@@ -173,13 +173,12 @@ class SQLiteStore:
             )
         with self._staging() as connection:
             sqlite_loads.clear(connection)
-        return position
+        return published
 
-    def published(self, load_id: str) -> int | None:
-        """Give the position at which a load was published; ``None`` if it was not."""
+    def published(self, load_id: str) -> State | None:
+        """Give what publishing a load gave; ``None`` if it was not published."""
         with self._connected() as connection:
-            found = connection.execute("SELECT position FROM loads WHERE id = ?", (load_id,)).fetchone()
-            return None if found is None else found[0]
+            return sqlite_loads.published(connection, load_id)
 
     def abandon(self, load_id: str) -> None:
         """Drop what an unpublished load has staged."""
@@ -223,7 +222,7 @@ class SQLiteStore:
                 connection.close()
 
 
-_TAIL = "SELECT blob FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AND last_time >= ?2"
+_TAIL = "SELECT blob, NULL FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AND last_time >= ?2"
 _TAIL_ALONE = (_TAIL, 0)
 
 
@@ -231,8 +230,12 @@ def _learn_views(connection: Connection, generation: int) -> None:
     """Note each view's state and statement: its runs, then its tail. They hold until the generation changes."""
     states = sqlite_views.states(connection)
     statements = {}
+    stamps = sqlite_loads.run_stamps(connection)
     for view, state in states.items():
-        arms = [f"SELECT blob FROM run_{run} WHERE key = ?1 AND last_time >= ?2" for run in state.runs]
+        arms = [
+            f"SELECT blob, {stamps.get(run, 'NULL')} FROM run_{run} WHERE key = ?1 AND last_time >= ?2"
+            for run in state.runs
+        ]
         statements[view] = (" UNION ALL ".join([*arms, _TAIL]), state.tail_from)
     connection.views, connection.statements, connection.generation = states, statements, generation
 

@@ -6,11 +6,12 @@ append waits milliseconds; a crash at any point leaves runs marked staged or ret
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import astuple
 from typing import TypeVar
 
 from featurestore.errors import OperationError
 from featurestore.events import IntArray
-from featurestore.online import Piece, ViewState, sqlite_views
+from featurestore.online import Piece, State, ViewState, sqlite_views
 from featurestore.online.connection import Connection
 from featurestore.online.keys import key_blocks
 from featurestore.online.sqlite_keys import appended_after, in_run
@@ -31,9 +32,11 @@ _TABLES = {
 def begin(connection: Connection, load: str) -> None:
     """Begin a load afresh."""
     with connection.writing():
-        found = connection.execute("SELECT position FROM loads WHERE id = ?", (load,)).fetchone()
-        if found is not None and found[0] is not None:
-            raise OperationError(f"Load {load!r} was published at position {found[0]}. Begin another under a new id.")
+        done = published(connection, load)
+        if done is not None:
+            raise OperationError(
+                f"Load {load!r} was published at position {done.position}. Begin another under a new id."
+            )
         _retire_staged(connection, load)
         connection.execute("INSERT OR IGNORE INTO loads (id) VALUES (?)", (load,))
     clear(connection)
@@ -47,9 +50,9 @@ def abandon(connection: Connection, load: str) -> None:
     clear(connection)
 
 
-def write_events(connection: Connection, load: str, view: str, rows: Iterable[Piece]) -> int:
-    """Stage pieces of a view in the load's run of that view."""
-    run = _run(connection, load, "events", view, reuse=True)
+def write_events(connection: Connection, load: str, view: str, rows: Iterable[Piece], *, arrive: bool) -> int:
+    """Stage pieces of a view in the load's run of that view, or in its run of arrivals."""
+    run = _run(connection, load, "events", view, reuse=True, arrive=arrive)
     for chunk in _chunks(rows):
         with connection.writing():
             connection.sqlite.executemany(f"INSERT INTO run_{run} VALUES (?, ?, ?)", chunk)
@@ -59,7 +62,7 @@ def write_events(connection: Connection, load: str, view: str, rows: Iterable[Pi
 
 def write_keys(connection: Connection, load: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
     """Stage keys of a source in a run of their own."""
-    run = _run(connection, load, "keys", source, reuse=False)
+    run = _run(connection, load, "keys", source, reuse=False, arrive=False)
     for chunk in _chunks(key_blocks(key_hash, payload_hash)):
         with connection.writing():
             connection.sqlite.executemany(f"INSERT INTO keys_{run} VALUES (?, ?, ?)", chunk)
@@ -78,7 +81,7 @@ def publish(
     advances: bool,
     stamp: int | None,
     expect_position: int | None,
-) -> int | None:
+) -> State | None:
     """Make a load visible in one transaction; ``None`` if keys appended meanwhile collide with its own."""
     with connection.writing():
         done = _begun(connection, load)
@@ -90,12 +93,26 @@ def publish(
             "UPDATE state SET position = position + ?, stamp = max(stamp, ?), generation = generation + 1",
             (int(advances), -(1 << 63) if stamp is None else stamp),
         )
-        position = int(connection.execute("SELECT position FROM state").fetchone()[0])
+        now = State(*connection.execute("SELECT position, stamp FROM state").fetchone())
         connection.sqlite.executemany("UPDATE runs SET state = 'retired' WHERE id = ?", [(run,) for run in replaces])
-        connection.execute("UPDATE runs SET state = 'live' WHERE load = ? AND state = 'staged'", (load,))
+        connection.execute(
+            "UPDATE runs SET state = 'live', stamp = iif(arrive, ?, NULL) WHERE load = ? AND state = 'staged'",
+            (now.stamp, load),
+        )
         sqlite_views.publish(connection, views, sources, tail_upto or 0)
-        connection.execute("UPDATE loads SET position = ? WHERE id = ?", (position, load))
-    return position
+        connection.execute("UPDATE loads SET position = ?, stamp = ? WHERE id = ?", (*astuple(now), load))
+    return now
+
+
+def published(connection: Connection, load: str) -> State | None:
+    """What publishing a load gave; ``None`` if it is open or unknown."""
+    found = connection.execute("SELECT position, stamp FROM loads WHERE id = ?", (load,)).fetchone()
+    return None if found is None or found[0] is None else State(*found)
+
+
+def run_stamps(connection: Connection) -> dict[int, int]:
+    """Stamps of the live runs whose events arrived with their load."""
+    return dict(connection.execute("SELECT id, stamp FROM runs WHERE state = 'live' AND stamp NOT NULL").fetchall())
 
 
 def delete(connection: Connection, view: str, keys: Collection[str]) -> None:
@@ -157,30 +174,31 @@ def _repeat(connection: Connection, statement: str, values: tuple[str | int, ...
         time.sleep(_PAUSE_S)
 
 
-def _run(connection: Connection, load: str, kind: str, name: str, *, reuse: bool) -> int:
+def _run(connection: Connection, load: str, kind: str, name: str, *, reuse: bool, arrive: bool) -> int:
     """Give the load's run for a view or source, with its table."""
     with connection.writing():
         if _begun(connection, load) is not None:
             raise OperationError(f"Load {load!r} has been published: begin another to add to {name!r}.")
         found = connection.execute(
-            "SELECT id FROM runs WHERE load = ? AND kind = ? AND name = ? AND state = 'staged'", (load, kind, name)
+            "SELECT id FROM runs WHERE load = ? AND kind = ? AND name = ? AND arrive = ? AND state = 'staged'",
+            (load, kind, name, arrive),
         ).fetchone()
         if found is not None and reuse:
             return int(found[0])
         run = connection.execute(
-            "INSERT INTO runs (load, kind, name, state) VALUES (?, ?, ?, 'staged')", (load, kind, name)
+            "INSERT INTO runs (load, kind, name, state, arrive) VALUES (?, ?, ?, 'staged', ?)",
+            (load, kind, name, arrive),
         ).lastrowid
         for statement in _TABLES[kind]:
             connection.execute(statement.format(run=run))
         return int(run or 0)
 
 
-def _begun(connection: Connection, load: str) -> int | None:
-    """Position at which a load was published, ``None`` if it is still open."""
-    found = connection.execute("SELECT position FROM loads WHERE id = ?", (load,)).fetchone()
-    if found is None:
+def _begun(connection: Connection, load: str) -> State | None:
+    """What publishing a load gave, ``None`` if it is still open."""
+    if connection.execute("SELECT 1 FROM loads WHERE id = ?", (load,)).fetchone() is None:
         raise OperationError(f"No load {load!r} has begun, or it was abandoned. Call begin_load first.")
-    return None if found[0] is None else int(found[0])
+    return published(connection, load)
 
 
 def _collides(connection: Connection, load: str, position: int) -> bool:
