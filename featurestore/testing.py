@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from featurestore import times
-from featurestore.column import Ranges, Tally
 from featurestore.errors import RequestError, suggest
 from featurestore.events import IntArray, order
+from featurestore.operand import Ranges, Tally
 from featurestore.schema import Field, kind_of, schema_of
 from featurestore.values import Values, from_list
 from featurestore.window import Frame, Window

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from featurestore import fold
-from featurestore.column import Ranges, Tally
 from featurestore.events import Events, IntArray
+from featurestore.operand import Ranges, Tally
 from featurestore.window import Frame, Window
 
 _INT64_BITS = 63

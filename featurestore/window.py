@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from featurestore.arithmetic import constant
-from featurestore.column import Column, Ranges, Tally
+from featurestore.column import Column
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
+from featurestore.operand import Ranges, Tally
 from featurestore.schema import Schema
 from featurestore.values import DTYPES, Values
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.column import REDUCTIONS, Column, where
+from featurestore.column import Column
 from featurestore.errors import ColumnError, IntegerOverflow
+from featurestore.operand import REDUCTIONS, where
 from featurestore.testing import window
 
 NAN = math.nan

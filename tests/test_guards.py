@@ -19,6 +19,8 @@ FLOORS = (
         "fold",
         "arithmetic",
         "elementwise",
+        "operand",
+        "elements",
         "column",
         "window",
         "visibility",

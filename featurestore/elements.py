@@ -1,0 +1,92 @@
+"""What a column of events or of rows knows by name, element by element: nulls, choices, text and calendar."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from featurestore import elementwise
+from featurestore.errors import ColumnError
+from featurestore.operand import Operand, together
+from featurestore.values import Values
+
+
+class Elements(Operand):
+    """Operand with functions of one value at a time; null gives null unless they say otherwise."""
+
+    def is_null(self) -> Self:
+        """Return true where there is no value."""
+        return self._with(elementwise.is_null(self.values))
+
+    def fill_null(self, value: Any) -> Self:
+        """Put ``value`` where there is none: never null if ``value`` is a constant.
+
+        Raises
+        ------
+        ColumnError
+            If ``value`` is a null itself.
+        """
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            raise ColumnError(
+                f".fill_null({value!r}) puts a null for a null: give a value (NaN and infinity are null)."
+            )
+        filled = elementwise.where(*together(~self.is_null(), self, value)[1])
+        if isinstance(value, Operand) and value.values.valid is not None:
+            return self._with(filled)
+        return self._with(replace(filled, valid=None))
+
+    def is_in(self, choices: Sequence[Any]) -> Self:
+        """Return true where the value is one of ``choices``; null where there is none."""
+        if isinstance(choices, (str, Operand)):
+            raise ColumnError(f".is_in({choices!r}): give a list of values, such as .is_in([{choices!r}]).")
+        found = self._with(Values("bool", np.zeros(len(self.values), np.bool_), self.values.valid))
+        for choice in choices:
+            found = found | (self == choice)
+        return found
+
+    def abs(self) -> Self:
+        """Magnitude."""
+        return self._combined(np.absolute, self)
+
+    def lower(self) -> Self:
+        """Lower case."""
+        return self._with(elementwise.text(self.values, "lower", str.lower))
+
+    def length(self) -> Self:
+        """Count the code points of each text."""
+        return self._with(elementwise.text(self.values, "length", len))
+
+    def startswith(self, prefix: str) -> Self:
+        """Whether the text starts with ``prefix``."""
+        return self._with(elementwise.text(self.values, "startswith", lambda text: text.startswith(prefix)))
+
+    def contains(self, part: str) -> Self:
+        """Whether the text holds ``part``."""
+        return self._with(elementwise.text(self.values, "contains", lambda text: part in text))
+
+    @property
+    def hour(self) -> Self:
+        """Hour of the day, UTC, 0 to 23."""
+        return self._with(elementwise.calendar(self.values, "hour"))
+
+    @property
+    def weekday(self) -> Self:
+        """Day of the week, UTC, Monday is 0."""
+        return self._with(elementwise.calendar(self.values, "weekday"))
+
+    @property
+    def day(self) -> Self:
+        """Day of the month, UTC, from 1."""
+        return self._with(elementwise.calendar(self.values, "day"))
+
+    @property
+    def month(self) -> Self:
+        """Month, UTC, 1 to 12."""
+        return self._with(elementwise.calendar(self.values, "month"))
+
+    @property
+    def year(self) -> Self:
+        """Year, UTC."""
+        return self._with(elementwise.calendar(self.values, "year"))
