@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import fold
+from featurestore import fold, grouping
 from featurestore.arithmetic import NUMBERS
 from featurestore.elements import Elements
 from featurestore.errors import ColumnError, IntegerOverflow
 from featurestore.fold import Spans
-from featurestore.operand import Ranges
+from featurestore.operand import Ranges, row_count
 from featurestore.schema import kind_of
 from featurestore.values import Kind, Values, from_list
 
@@ -64,13 +64,48 @@ class Column(Elements):
         """Whether all values are true; null on an empty window."""
         return self._reduced("all", fold.every, "bool")
 
-    def first(self, *, skip_null: bool = False) -> "Column":
-        """Value of the first event (S5), null included; with ``skip_null`` the first value that is not null."""
-        return self.nth(0, skip_null=skip_null)
+    def mode(self) -> "Column":
+        """Most frequent value, the smallest of those that tie; null on an empty window.
 
-    def last(self, *, skip_null: bool = False) -> "Column":
-        """Value of the last event (S5), null included; with ``skip_null`` the last value that is not null."""
-        return self.nth(-1, skip_null=skip_null)
+        Nulls are not counted. Works on every kind: strings tie by code point, false comes before true.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> window(merchant=["shop", None, "bar", None, None, "shop", "bar"]).merchant.mode().item()
+        'bar'
+        """
+        return self._reduced("mode", grouping.most_frequent)
+
+    def first(self, n: int | None = None, *, skip_null: bool = False) -> "Column":
+        """Value of the first event (S5), null included; with ``n`` the column of the first ``n`` events.
+
+        With ``skip_null`` only values that are not null are looked at: the first of them, or the first ``n``. A window
+        of fewer events gives those it has; an empty one null or, with ``n``, no event.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> amount = window(amount=[None, 1.0, 5.0, 9.0]).amount
+        >>> amount.first(2).mean().item(), amount.first(2, skip_null=True).mean().item()
+        (1.0, 3.0)
+        """
+        return self.nth(0, skip_null=skip_null) if n is None else self._some("first", n, skip_null=skip_null)
+
+    def last(self, n: int | None = None, *, skip_null: bool = False) -> "Column":
+        """Value of the last event (S5), null included; with ``n`` the column of the last ``n`` events.
+
+        With ``skip_null`` only values that are not null are looked at: the last of them, or the last ``n``. A window of
+        fewer events gives those it has; an empty one null or, with ``n``, no event.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> amount = window(amount=[1.0, 5.0, None]).amount
+        >>> amount.last().item() is None, amount.last(skip_null=True).item(), amount.last(2).sum().item()
+        (True, 5.0, 5.0)
+        """
+        return self.nth(-1, skip_null=skip_null) if n is None else self._some("last", n, skip_null=skip_null)
 
     def nth(self, n: int, *, skip_null: bool = False) -> "Column":
         """Value of event ``n`` from 0, negative from the end; null where there are fewer."""
@@ -78,6 +113,30 @@ class Column(Elements):
             return self._reduced("nth", lambda spans: fold.pick(spans.values, spans.lo, spans.hi, operator.index(n)))
         ranges = self._events("nth")
         return self._row(fold.pick(self.values, ranges.lo, ranges.hi, operator.index(n)))
+
+    def diff(self) -> "Column":
+        """Change from the event before (S5): a column of all events of the window but its first.
+
+        Numbers in their own unit, datetimes in seconds; null where either of the two is. An event before the window is
+        no predecessor. ``.gaps()`` of a window is this of its event times.
+
+        Raises
+        ------
+        ColumnError
+            If the column is text.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> balance = window(balance=[10.0, 12.0, 7.0]).balance
+        >>> balance.diff().max().item(), balance.diff().min().item(), balance.diff().count().item()
+        (2.0, -5.0, 2)
+        """
+        ranges = self._events("diff").followers()
+        index = np.arange(len(self.values))
+        follows = fold.covered(ranges.lo, ranges.hi, len(index))
+        before = Column(self.values.take(np.where(follows, index - 1, index)), ranges, self.tally)
+        return Column(self.values, ranges, self.tally) - before
 
     def apply(self, function: Callable[[Any], Any], *, returns: Any) -> "Column":
         """Any Python function of one window's values, nulls skipped.
@@ -116,6 +175,16 @@ class Column(Elements):
         if kinds and self.values.kind not in kinds:
             raise ColumnError(f".{what}() works on {', '.join(kinds)} columns; this one is {self.values.kind}.")
         return self._row(reduction(self._spans(what)))
+
+    def _some(self, what: str, n: int, *, skip_null: bool) -> "Column":
+        """Events at one end of each window; the values of ``skip_null`` are ranged anew, without those between."""
+        ranges, many = self._events(what), row_count(n, what)
+        values, made = self.values, self.made
+        if skip_null:
+            spans = self._spans(what)
+            values, made = spans.values, self.made.setdefault("made of those there", {})
+            ranges = ranges.but(spans.lo, spans.hi)
+        return Column(values, ranges.oldest(many) if what == "first" else ranges.newest(many), self.tally, made)
 
     def _row(self, values: Values) -> "Column":
         return Column(values, None, self.tally)

@@ -24,7 +24,7 @@ from featurestore.window import Window, empty_window
 
 Duration = str | timedelta
 OnInvalid = Literal["stop", "quarantine"]
-REDUCTIONS = ("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "nunique", "any", "all")
+REDUCTIONS = ("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "nunique", "mode", "any", "all")
 AS_OF = "as_of"
 
 
@@ -452,7 +452,7 @@ def aggregations(
     ------
     DefinitionError
         If a column is not in the schema, or a function is not one of ``count sum mean min max std var first last
-        nunique any all``.
+        nunique mode any all``.
     """
     if not isinstance(source_by, SourceBy):
         raise DefinitionError(

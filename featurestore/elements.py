@@ -54,6 +54,14 @@ class Elements(Operand):
         """Lower case."""
         return self._with(elementwise.text(self.values, "lower", str.lower))
 
+    def upper(self) -> Self:
+        """Upper case."""
+        return self._with(elementwise.text(self.values, "upper", str.upper))
+
+    def strip(self) -> Self:
+        """Without white space at both ends."""
+        return self._with(elementwise.text(self.values, "strip", str.strip))
+
     def length(self) -> Self:
         """Count the code points of each text."""
         return self._with(elementwise.text(self.values, "length", len))
@@ -62,9 +70,18 @@ class Elements(Operand):
         """Whether the text starts with ``prefix``."""
         return self._with(elementwise.text(self.values, "startswith", lambda text: text.startswith(prefix)))
 
+    def endswith(self, suffix: str) -> Self:
+        """Whether the text ends with ``suffix``."""
+        return self._with(elementwise.text(self.values, "endswith", lambda text: text.endswith(suffix)))
+
     def contains(self, part: str) -> Self:
         """Whether the text holds ``part``."""
         return self._with(elementwise.text(self.values, "contains", lambda text: part in text))
+
+    @property
+    def minute(self) -> Self:
+        """Minute of the hour, UTC, 0 to 59."""
+        return self._with(elementwise.calendar(self.values, "minute"))
 
     @property
     def hour(self) -> Self:
@@ -77,6 +94,32 @@ class Elements(Operand):
         return self._with(elementwise.calendar(self.values, "weekday"))
 
     @property
+    def is_weekend(self) -> Self:
+        """Whether it is Saturday or Sunday, UTC.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(event_time=["2026-01-02T23:59", "2026-01-03T00:00"])  # a Friday, a Saturday
+        >>> tx.event_time.is_weekend.first().item(), tx.event_time.is_weekend.last().item()
+        (False, True)
+        """
+        return self.weekday >= 5  # noqa: PLR2004 - Saturday
+
+    @property
+    def date(self) -> Self:
+        """Midnight at which the day began, UTC: a datetime, so that ``.date.nunique()`` counts days.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(event_time=["2026-01-02T10:00", "2026-01-02T23:59", "2026-01-03T00:00"])
+        >>> tx.event_time.date.nunique().item()
+        2
+        """
+        return self._with(elementwise.midnight(self.values))
+
+    @property
     def day(self) -> Self:
         """Day of the month, UTC, from 1."""
         return self._with(elementwise.calendar(self.values, "day"))
@@ -85,6 +128,11 @@ class Elements(Operand):
     def month(self) -> Self:
         """Month, UTC, 1 to 12."""
         return self._with(elementwise.calendar(self.values, "month"))
+
+    @property
+    def quarter(self) -> Self:
+        """Quarter of the year, UTC, 1 to 4."""
+        return self._with(elementwise.calendar(self.values, "quarter"))
 
     @property
     def year(self) -> Self:

@@ -18,6 +18,7 @@ from featurestore.values import DTYPES, Kind, Values, from_list, nulls
 Array = np.ndarray[Any, Any]
 _DAY = 86_400_000_000
 _HOUR = 3_600_000_000
+_MINUTE = 60_000_000
 
 
 def compare(test: np.ufunc, left: Any, right: Any) -> Values:
@@ -119,10 +120,17 @@ def text(values: Values, what: str, function: Callable[[str], Any]) -> Values:
 
 
 def calendar(values: Values, part: str) -> Values:
-    """Hour, weekday (Monday is 0), day, month or year, UTC."""
+    """Minute, hour, weekday (Monday is 0), day, month, quarter or year, UTC."""
     if values.kind != "datetime":
         raise ColumnError(f".{part} works on datetime columns; this one is {values.kind}.")
     return _made("int", _CALENDAR[part](values.data), values.valid)
+
+
+def midnight(values: Values) -> Values:
+    """When the day began, UTC."""
+    if values.kind != "datetime":
+        raise ColumnError(f".date works on datetime columns; this one is {values.kind}.")
+    return _made("datetime", values.data - values.data % _DAY, values.valid)
 
 
 def _made(kind: Kind, data: Array, valid: Array | None) -> Values:
@@ -173,10 +181,12 @@ def _as_dates(micros: Array, unit: str) -> Array:
 
 
 _CALENDAR: dict[str, Callable[[Array], Array]] = {
+    "minute": lambda micros: micros % _HOUR // _MINUTE,
     "hour": lambda micros: micros % _DAY // _HOUR,
     "weekday": lambda micros: (micros // _DAY + 3) % 7,
     "day": _day_of_month,
     "month": lambda micros: _as_dates(micros, "M").astype(np.int64) % 12 + 1,
+    "quarter": lambda micros: _as_dates(micros, "M").astype(np.int64) % 12 // 3 + 1,
     "year": lambda micros: _as_dates(micros, "Y").astype(np.int64) + 1970,
 }
 

@@ -5,7 +5,7 @@ correctly rounded (S13), so the ways below may be chosen by cost alone: none can
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -235,6 +235,26 @@ def expand(lo: IntArray, hi: IntArray) -> IntArray:
     return np.asarray(np.arange(total_count, dtype=np.int64) + np.repeat(lo - (ends - counts), counts))
 
 
+def batches(lo: IntArray, hi: IntArray) -> Iterator[tuple[int, int]]:
+    """Split rows so that a bounded number of pairs of row and value are at hand at once."""
+    ends = np.cumsum(hi - lo)
+    start = 0
+    while start < len(lo):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
+        yield start, stop
+        start = stop
+
+
+def covered(lo: IntArray, hi: IntArray, count: int) -> Array:
+    """Which of ``count`` values lie in any range."""
+    edges = np.zeros(count + 1, np.int64)
+    filled = hi > lo
+    np.add.at(edges, lo[filled], 1)
+    np.add.at(edges, hi[filled], -1)
+    return np.asarray(np.cumsum(edges)[:count] > 0)
+
+
 def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
     values, counts = spans.values, spans.counts
     if spans.few:
@@ -334,17 +354,12 @@ def _previous_equal(data: Array) -> IntArray:
 def _count_pairs(lo: IntArray, hi: IntArray, test: Callable[[IntArray, IntArray], Array]) -> IntArray:
     """How many indices of each range pass ``test(index, lo of its row)``; a bounded number of pairs at once."""
     result = np.zeros(len(lo), np.int64)
-    ends = np.cumsum(hi - lo)
-    start = 0
-    while start < len(lo):
-        done = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
+    for start, stop in batches(lo, hi):
         index = expand(lo[start:stop], hi[start:stop])
         lengths = hi[start:stop] - lo[start:stop]
         passed = np.concatenate([[0], np.cumsum(test(index, np.repeat(lo[start:stop], lengths)))])
         cuts = np.concatenate([[0], np.cumsum(lengths)])
         result[start:stop] = np.diff(passed[cuts])
-        start = stop
     return result
 
 

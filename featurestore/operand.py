@@ -4,7 +4,9 @@ The set of operations is closed. What would cross windows (``np.mean``, ``np.cum
 raises and names the reduction to use. A computed NaN or infinity is null (S7), and so is an integer past int64.
 """
 
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -12,11 +14,12 @@ import numpy as np
 from featurestore import elementwise
 from featurestore.elementwise import UFUNCS
 from featurestore.errors import ColumnError, suggest
+from featurestore.events import IntArray
 from featurestore.values import Values
 
 REDUCTIONS = (
     *("count", "sum", "mean", "min", "max", "var", "std"),
-    *("nunique", "any", "all", "first", "last", "nth"),
+    *("nunique", "mode", "any", "all", "first", "last", "nth"),
 )
 _NUMPY_NAMES = {
     "average": "mean",
@@ -41,9 +44,31 @@ class Tally:
 class Ranges:
     """Which events each row sees: ``[lo, hi)`` of one window's events. Columns that share it belong together."""
 
-    lo: np.ndarray[Any, np.dtype[np.int64]]
-    hi: np.ndarray[Any, np.dtype[np.int64]]
+    lo: IntArray
+    hi: IntArray
     tally: Tally
+    cut: dict[tuple[int, int], "Ranges"] = field(default_factory=dict)
+
+    def but(self, lo: IntArray, hi: IntArray) -> "Ranges":
+        """Other ranges over the same events or, after a filter, over those that are left."""
+        return replace(self, lo=lo, hi=hi, cut={})
+
+    def oldest(self, n: int) -> "Ranges":
+        """First ``n`` events of each range; the same object each time, so that columns of it belong together."""
+        return self._once(n, 0, lambda: (self.lo, np.minimum(self.lo + n, self.hi)))
+
+    def newest(self, n: int) -> "Ranges":
+        """Last ``n`` events of each range."""
+        return self._once(0, n, lambda: (np.maximum(self.hi - n, self.lo), self.hi))
+
+    def followers(self) -> "Ranges":
+        """Events that have one before them in the range: all but its first."""
+        return self._once(0, 0, lambda: (np.minimum(self.lo + 1, self.hi), self.hi))
+
+    def _once(self, first: int, last: int, edges: Callable[[], tuple[IntArray, IntArray]]) -> "Ranges":
+        if (first, last) not in self.cut:
+            self.cut[first, last] = self.but(*edges())
+        return self.cut[first, last]
 
 
 @dataclass(eq=False)
@@ -271,6 +296,13 @@ def together(*operands: Any) -> tuple[Operand, list[Any]]:
                 "first."
             )
     return home, [one.values if isinstance(one, Operand) else one for one in operands]
+
+
+def row_count(n: Any, what: str) -> int:
+    """Return how many events ``.last(n)`` or ``.first(n)`` asks for."""
+    if isinstance(n, (bool, np.bool_)) or not hasattr(type(n), "__index__") or operator.index(n) < 1:
+        raise ColumnError(f".{what}({n!r}): give how many events, an integer from 1.")
+    return operator.index(n)
 
 
 def _instead(name: str) -> str:

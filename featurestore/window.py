@@ -10,7 +10,7 @@ from featurestore.arithmetic import constant
 from featurestore.column import Column
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
-from featurestore.operand import Ranges, Tally
+from featurestore.operand import Ranges, Tally, row_count
 from featurestore.schema import Schema
 from featurestore.values import DTYPES, Values
 
@@ -74,7 +74,7 @@ class Window:
             raise ColumnError(f"tx[mask] needs a boolean column; this one is {chosen.values.kind}.")
         kept = chosen.values.data & chosen.values.mask
         before = np.concatenate([[0], np.cumsum(kept)])
-        ranges = Ranges(before[self._ranges.lo], before[self._ranges.hi], self._ranges.tally)
+        ranges = self._ranges.but(before[self._ranges.lo], before[self._ranges.hi])
         return Window(self._frame.at(np.flatnonzero(kept)), ranges, self._as_of)
 
     def __repr__(self) -> str:
@@ -119,6 +119,47 @@ class Window:
     def count(self) -> Column:
         """Count the events; 0 on an empty window."""
         return Column(Values("int", self._ranges.hi - self._ranges.lo), None, self._ranges.tally)
+
+    def first(self, n: int) -> "Window":
+        """Return the window of each row's first ``n`` events (S5); of all where there are fewer.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> window(amount=[1.0, 2.0, 9.0]).first(2).amount.sum().item()
+        3.0
+        """
+        return Window(self._frame, self._ranges.oldest(row_count(n, "first")), self._as_of)
+
+    def last(self, n: int) -> "Window":
+        """Return the window of each row's last ``n`` events (S5); of all where there are fewer.
+
+        ``tx[mask].last(n)`` are the last of those that the mask keeps. For the others way round, ``recent =
+        tx.last(n)``, then ``recent[recent.amount > 10]``.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(amount=[1.0, 2.0, 9.0])
+        >>> tx.last(2).amount.mean().item(), tx[tx.amount < 5].last(1).amount.sum().item()
+        (5.5, 2.0)
+        """
+        return Window(self._frame, self._ranges.newest(row_count(n, "last")), self._as_of)
+
+    def gaps(self) -> Column:
+        """Seconds from one event of the window to the next: a column of all its events but the first (S5).
+
+        Each is ``event_time`` less that of the event before, 0 where they tie. It is reduced like any other column:
+        ``.mean()``, ``.min()``, ``.std()``, ``(tx.gaps() > 1800).sum()``; null (count and sum: 0) below two events.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(event_time=["2026-01-01T10:00", "2026-01-01T10:01", "2026-01-01T10:04"])
+        >>> tx.gaps().mean().item(), tx.gaps().max().item(), tx.gaps().count().item()
+        (120.0, 180.0, 2)
+        """
+        return self.event_time.diff()
 
     def since_last(self) -> Column:
         """Seconds from the last event to T; null on an empty window."""

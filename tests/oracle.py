@@ -8,9 +8,10 @@ and null is ``None``. A feature is described once as a tree of nodes; :func:`val
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 Value = bool | int | float | str | None
@@ -260,6 +261,22 @@ def distinct(values: Sequence[Value]) -> int:
     return len(set(present(values)))
 
 
+def most_frequent(values: Sequence[Value]) -> Value:
+    """Value that comes most often, the smallest of those that tie; nulls are skipped; null without values."""
+    there = present(values)
+    best = None
+    for entry in sorted(there):
+        if best is None or there.count(entry) > there.count(best):
+            best = entry
+    return best
+
+
+def changes(values: Sequence[Value], unit: str) -> list[Value]:
+    """Each value less the one before it; the first has none. Datetimes in ``seconds``."""
+    steps = [apply("-", after, before) for before, after in pairwise(values)]
+    return steps if unit == "units" else [None if step is None else int(step) / 1e6 for step in steps]
+
+
 def any_true(values: Sequence[Value]) -> Value:
     """Whether one is true; nulls are skipped; null without values."""
     there = present(values)
@@ -313,15 +330,25 @@ STRICT: dict[str, Callable[..., Any]] = {
     "neg": operator.neg,
     "abs": abs,
     "lower": str.lower,
+    "upper": str.upper,
+    "strip": str.strip,
+    "endswith": str.endswith,
     "startswith": str.startswith,
     "contains": operator.contains,
     "length": len,
+    "minute": lambda instant: _moment(instant).minute,
+    "is_weekend": lambda instant: _moment(instant).weekday() in (5, 6),
+    "date": lambda instant: instant - (_moment(instant) - _moment(instant).replace(**_MIDNIGHT)) // timedelta(0, 0, 1),
+    "quarter": lambda instant: (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4)[_moment(instant).month - 1],
     "hour": lambda instant: _moment(instant).hour,
     "weekday": lambda instant: _moment(instant).weekday(),
     "day": lambda instant: _moment(instant).day,
     "month": lambda instant: _moment(instant).month,
     "year": lambda instant: _moment(instant).year,
 }
+
+
+_MIDNIGHT: dict[str, Any] = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
 
 
 def _moment(instant: int) -> datetime:
@@ -389,7 +416,8 @@ class Reduce:
     """A reduction of a column expression, or of the window itself (``of=None``: count, since_last).
 
     ``kind`` is the expression's type; ``where`` keeps the events for which it is true, then ``rows`` the first
-    (positive) or last (negative) that many.
+    (positive) or last (negative) that many. ``change`` takes each value less the one before, in ``units`` or
+    ``seconds``; ``ends`` then takes the first or last that many values, nulls left out before with ``skip_null``.
     """
 
     name: str
@@ -397,6 +425,8 @@ class Reduce:
     kind: str = "float"
     where: "Node | None" = None
     rows: int | None = None
+    change: str | None = None
+    ends: int | None = None
     place: int = 0
     skip_null: bool = False
     function: Callable[[list[Any]], Value] | None = None
@@ -433,13 +463,23 @@ def value(node: Node, scope: Scope, event: Event | None = None) -> Value:
 def _reduced(node: Reduce, scope: Scope) -> Value:
     where = node.where
     kept = [event for event in scope.events if where is None or value(where, scope, event) is True]
-    if node.rows is not None:
-        kept = kept[: node.rows] if node.rows > 0 else kept[node.rows :]
+    kept = _end(kept, node.rows)
     if node.name == "since_last":
         return seconds_since([_whole(event[scope.rules.event_time]) for event in kept], scope.as_of)
     if node.of is None:
         return len(kept)
-    return _folded(node, [value(node.of, scope, event) for event in kept])
+    values = [value(node.of, scope, event) for event in kept]
+    if node.change is not None:
+        values = changes(values, node.change)
+    if node.ends is None:
+        return _folded(node, values)
+    return _folded(replace(node, skip_null=False), _end(present(values) if node.skip_null else values, node.ends))
+
+
+def _end(items: list[Any], count: int | None) -> list[Any]:
+    if count is None:
+        return items
+    return items[:count] if count > 0 else items[count:]
 
 
 def _folded(node: Reduce, values: list[Value]) -> Value:
@@ -461,6 +501,7 @@ _FOLDS: dict[str, Callable[[list[Value]], Value]] = {
     "min": smallest,
     "max": largest,
     "nunique": distinct,
+    "mode": most_frequent,
     "any": any_true,
     "all": all_true,
 }

@@ -113,11 +113,12 @@ def catalogue() -> dict[str, Node]:
         for name in ("min", "max"):
             trees[f"{column}_{name}"] = Reduce(name, Col(column))
     for column in ("amount", "units", "big", "flag", "note", "seen"):
-        for name in ("count", "nunique", "first", "last"):
+        for name in ("count", "nunique", "first", "last", "mode"):
             trees[f"{column}_{name}"] = Reduce(name, Col(column))
         trees[f"{column}_second"] = Reduce("nth", Col(column), place=1)
         trees[f"{column}_before_last"] = Reduce("nth", Col(column), place=-2, skip_null=True)
         trees[f"{column}_last_there"] = Reduce("last", Col(column), skip_null=True)
+        trees[f"{column}_mode_of_two"] = Reduce("mode", Col(column), ends=2, skip_null=True)
     for name in ("sum", "mean", "any", "all"):
         trees[f"flag_{name}"] = Reduce(name, flag, kind="bool")
     online = Op("==", (note, Lit("online")))
@@ -143,6 +144,33 @@ def catalogue() -> dict[str, Node]:
     trees["exceeds"] = Op(">", (Reduce("max", amount), Reduce("mean", price)))
     trees["middle_price"] = Reduce("apply", price, function=middle)
     trees["joined_notes"] = Reduce("apply", note, kind="str", function=joined)
+    return trees | structures()
+
+
+def structures() -> dict[str, Node]:
+    """Reductions of some of a window's events, and of the changes between them."""
+    amount, units, flag, note = (Col(name) for name in ("amount", "units", "flag", "note"))
+    trees: dict[str, Node] = {}
+    for column in ("amount", "units", "big"):
+        trees[f"{column}_change"] = Reduce("max", Col(column), change="units")
+        trees[f"{column}_change_sum"] = Reduce("sum", Op("//", (Col(column), Lit(4))), COLUMNS[column], change="units")
+    for name in ("mean", "std", "min", "max", "count", "last"):
+        trees[f"gap_{name}"] = Reduce(name, Col("event_time"), change="seconds")
+    for name in ("sum", "mode", "first", "count"):
+        trees[f"last_two_{name}"] = Reduce(name, amount, rows=-2)
+        trees[f"last_amounts_{name}"] = Reduce(name, amount, ends=-2)
+        trees[f"first_known_{name}"] = Reduce(name, amount, ends=2, skip_null=True)
+        trees[f"last_flagged_{name}"] = Reduce(name, units, "int", where=flag, rows=-1)
+    trees["rest_of_three"] = Reduce("mean", Col("event_time"), change="seconds", rows=-3, where=Op("~", (flag,)))
+    trees["second_gap"] = Reduce("last", Col("event_time"), change="seconds", ends=2)
+    trees["quiet_first"] = Reduce("since_last", rows=1)
+    trees["jump"] = Reduce("nunique", Col("seen"), change="seconds", ends=-2)
+    trees["weekend_count"] = Reduce("count", where=Op("is_weekend", (Col("event_time"),)))
+    trees["days"] = Reduce("nunique", Op("date", (Col("event_time"),)))
+    trees["quarters"] = Reduce("max", Op("quarter", (Col("seen"),)))
+    trees["minutes"] = Reduce("sum", Op("minute", (Col("event_time"),)), kind="int")
+    trees["shouted"] = Reduce("mode", Op("strip", (Op("upper", (note,)),)))
+    trees["ends_in_a"] = Reduce("count", where=Op("endswith", (note, Lit("a"))))
     return trees
 
 
@@ -171,9 +199,11 @@ def operations() -> dict[str, Node]:
 
 OPERATIONS = operations()
 
-RENDERED = {"lower": "{0}.lower()", "length": "{0}.length()", "abs": "abs({0})", "neg": "(-{0})", "~": "(~{0})"}
-RENDERED |= {part: f"{{0}}.{part}" for part in ("hour", "weekday", "day", "month", "year")}
-RENDERED |= {name: f"{{0}}.{name}({{1}})" for name in ("startswith", "contains", "fill_null")}
+RENDERED = {"upper": "{0}.upper()", "strip": "{0}.strip()"}
+RENDERED |= {"lower": "{0}.lower()", "length": "{0}.length()", "abs": "abs({0})", "neg": "(-{0})", "~": "(~{0})"}
+RENDERED |= {part: f"{{0}}.{part}" for part in ("minute", "hour", "weekday", "day", "month", "year")}
+RENDERED |= {part: f"{{0}}.{part}" for part in ("is_weekend", "date", "quarter")}
+RENDERED |= {name: f"{{0}}.{name}({{1}})" for name in ("startswith", "endswith", "contains", "fill_null")}
 RENDERED["is_null"] = "{0}.is_null()"
 
 
@@ -196,18 +226,27 @@ def rendered(node: Node, window: str = "tx") -> str:
 def _rendered_reduction(node: Reduce, window: str) -> str:
     kept = window if node.where is None and node.rows is None else f"{window}_"
     arguments = [str(node.place)] if node.name == "nth" else []
-    if node.skip_null:
-        arguments.append("skip_null=True")
+    skip = ["skip_null=True"] if node.skip_null else []
+    if node.ends is None:
+        arguments += skip
     if node.function is not None:
         arguments += [node.function.__name__, f"returns={node.kind}"]
     of = kept if node.of is None else rendered(node.of, kept)
+    if node.change is not None:
+        of = f"{kept}.gaps()" if node.of == Col("event_time") else f"{of}.diff()"
+    if node.ends is not None:
+        of = f"{of}.{_end(node.ends)}({', '.join([str(abs(node.ends)), *skip])})"
     body = f"{of}.{node.name}({', '.join(arguments)})"
     if kept == window:
         return body
     events = window if node.where is None else f"{window}[{rendered(node.where, window)}]"
     if node.rows is not None:
-        events = f"{events}.{'first' if node.rows > 0 else 'last'}({abs(node.rows)})"
+        events = f"{events}.{_end(node.rows)}({abs(node.rows)})"
     return f"(lambda {kept}: {body})({events})"
+
+
+def _end(count: int) -> str:
+    return "first" if count > 0 else "last"
 
 
 def _literal(pool: tuple[Any, ...]) -> SearchStrategy[Node]:
@@ -250,9 +289,12 @@ def truth_trees() -> SearchStrategy[Node]:
 def feature_trees() -> SearchStrategy[Node]:
     """Whole features: reductions of expressions, filtered or not, and arithmetic between them."""
     where = st.none() | truth_trees()
-    folds = st.sampled_from(["count", "sum", "mean", "min", "max", "var", "first", "last", "nunique"])
+    folds = st.sampled_from(["count", "sum", "mean", "min", "max", "var", "first", "last", "nunique", "mode"])
+    some = st.sampled_from([None, None, 1, 2, -1, -2])
+    change = st.sampled_from([None, None, "units"])
     reductions = st.one_of(
         st.builds(Reduce, folds, number_trees(), where=where),
+        st.builds(Reduce, folds, number_trees(), where=where, rows=some, change=change, ends=some),
         st.builds(Reduce, st.sampled_from(["count", "since_last"]), where=truth_trees()),
         st.builds(Reduce, st.sampled_from(["sum", "mean", "any", "all"]), truth_trees(), st.just("bool"), where),
     )

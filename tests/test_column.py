@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from featurestore.column import Column
 from featurestore.errors import ColumnError, IntegerOverflow
-from featurestore.operand import REDUCTIONS, where
+from featurestore.operand import REDUCTIONS, Ranges, Tally, where
 from featurestore.testing import window
+from featurestore.values import from_list
+from featurestore.window import Frame, Window
 
 NAN = math.nan
 MIDNIGHT = datetime(2024, 2, 29, tzinfo=UTC)
@@ -220,6 +222,9 @@ def test_an_enum_stands_for_its_value() -> None:
 def test_text_has_its_own_functions() -> None:
     x = column("Online", None, "ß")
     assert items(x.lower()) == ["online", None, "ß"]
+    assert items(x.upper()) == ["ONLINE", None, "SS"]
+    assert items(x.endswith("ne")) == [True, None, False]
+    assert items(column(" a\t", None, "\u00a0").strip()) == ["a", None, ""]
     assert items(x.length()) == [6, None, 1]
     assert items(x.startswith("On")) == [True, None, False]
     assert items(x.contains("li")) == [True, None, False]
@@ -234,6 +239,10 @@ def test_instants_have_calendar_parts() -> None:
         [2, None, 2, 11],
         [2024, None, 2024, 1872],
     ]
+    assert [items(x.minute), items(x.quarter)] == [[0, None, 59, 0], [1, None, 1, 4]]
+    assert items(x.is_weekend) == [False, None, False, True]
+    day_before = MIDNIGHT - timedelta(days=1)
+    assert items(x.date) == [MIDNIGHT, None, day_before, datetime(1872, 11, 30, tzinfo=UTC)]
 
 
 def test_instants_subtract_to_seconds_and_move_by_durations() -> None:
@@ -318,6 +327,12 @@ def test_nullability_does_not_depend_on_the_rows(name: str) -> None:
         (lambda x: x + timedelta(1), "no unit of time"),
         (lambda x: x.hour, r"\.hour works on datetime columns"),
         (lambda x: np.exp(x, where=True), "without keywords"),
+        (lambda x: x.last(0), r"\.last\(0\): give how many events, an integer from 1"),
+        (lambda x: x.first(1.5), r"\.first\(1\.5\): give how many events"),
+        (lambda x: x.last(True), r"\.last\(True\): give how many events"),
+        (lambda x: x.sum().last(2), r"\.last\(\) has nothing to reduce"),
+        (lambda x: x.sum().diff(), r"\.diff\(\) has nothing to reduce"),
+        (lambda x: where(x == 1, "a", "b").diff(), "works on numbers"),
     ],
 )
 def test_what_a_column_cannot_do_says_what_to_do(wrong: Any, message: str) -> None:
@@ -329,6 +344,49 @@ def test_columns_of_different_windows_do_not_mix() -> None:
     tx = window(x=[1, 2])
     with pytest.raises(ColumnError, match="different windows"):
         tx[tx.x > 1].x + tx.x
+
+
+def test_the_last_n_are_counted_with_their_nulls_or_without_them() -> None:
+    x = column(1.0, 2.0, None, 8.0, None)
+    assert [x.last(3).sum(), x.last(3).count(), x.last(9).count()] == [8.0, 1, 3]
+    assert [x.last(2, skip_null=True).sum(), x.first(2, skip_null=True).mean()] == [10.0, 1.5]
+    assert x.last(4, skip_null=True).first(1, skip_null=True).sum() == 1.0
+    assert column().last(2).mean().item() is None
+
+
+def test_columns_of_the_same_last_n_belong_together() -> None:
+    tx = window(a=[1, 2, 3], b=[4, 5, 6])
+    assert (tx.a.last(2) * tx.b.last(2)).sum() == 28
+    assert tx.last(2)[tx.last(2).a > 2].b.sum() == 6
+    with pytest.raises(ColumnError, match="different windows"):
+        tx.a.last(2) * tx.b.last(1)
+
+
+def test_a_change_is_of_two_values_that_are_there() -> None:
+    x = column(5, None, 7, 4)
+    assert [x.diff().count(), x.diff().sum()] == [1, -3]
+    assert column(9).diff().count() == 0
+    assert column(MIDNIGHT, MIDNIGHT + timedelta(minutes=1)).diff().max() == 60.0
+
+
+def test_the_first_event_of_a_window_has_no_change_though_one_lies_before_it() -> None:
+    tx = windows([1.0, 10.0, 100.0], [(0, 3), (1, 3), (2, 3), (3, 3)])
+    assert items(tx.x.diff().sum()) == [99.0, 90.0, 0.0, 0.0]
+    assert items(tx.gaps().mean()) == [1.0, 1.0, None, None]
+
+
+def test_a_change_across_windows_is_not_counted_as_lost() -> None:
+    tx = windows([1e308, 1e308, -1e308, -1e308], [(0, 2), (2, 4)])
+    assert items(tx.x.diff().max()) == [0.0, 0.0]
+    assert tx.not_finite == 0
+
+
+def windows(values: list[float], ranges: list[tuple[int, int]]) -> Window:
+    """Several windows over the same events, a second apart."""
+    stamps = np.arange(len(values)) * 1_000_000
+    lo, hi = (np.array([pair[side] for pair in ranges]) for side in (0, 1))
+    frame = Frame({"x": from_list("float", values)}, stamps, stamps)
+    return Window(frame, Ranges(lo, hi, Tally()), np.full(len(ranges), 10**9))
 
 
 def test_item_reads_one_row_alone() -> None:

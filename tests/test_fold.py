@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import fold
+from featurestore import fold, grouping
 from featurestore.errors import IntegerOverflow
 from featurestore.fold import Spans
 from featurestore.values import Kind, Values, from_list
@@ -157,3 +157,25 @@ def test_many_pairs_are_counted_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch
     ones = spans("int", [1, 2, 1, 2], [(0, 4), (0, 0), (1, 3), (2, 4)])
     vars(ones)["few"] = False
     assert fold.distinct(ones).to_list() == [2, 0, 2, 2]
+
+
+def mode_of(part: list[Any]) -> Any:
+    return min(part, key=lambda one: (-part.count(one), one), default=None)
+
+
+@settings(deadline=None)
+@given(items=st.lists(st.none() | st.sampled_from([3, -1, 2**60, 0]), max_size=8))
+def test_mode_is_the_most_frequent_value_and_the_smallest_of_a_tie(items: list[Any]) -> None:
+    assert both_ways(grouping.most_frequent, "int", items) == [mode_of(part) for part in parts(items)]
+
+
+def test_mode_knows_every_kind() -> None:
+    assert both_ways(grouping.most_frequent, "str", ["b", "a", "b", "a"])[:5] == [None, "b", "a", "b", "a"]
+    assert both_ways(grouping.most_frequent, "bool", [True, False])[1:3] == [True, False]
+    assert both_ways(grouping.most_frequent, "float", [0.1, None, -0.0, 0.1])[4] == 0.1
+
+
+def test_mode_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
+    items = [1, 2, 2, 1, None, 3, 3, 3]
+    assert both_ways(grouping.most_frequent, "int", items) == [mode_of(part) for part in parts(items)]

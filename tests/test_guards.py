@@ -18,6 +18,7 @@ FLOORS = (
         "events",
         "fold",
         "arithmetic",
+        "grouping",
         "elementwise",
         "operand",
         "elements",

@@ -41,9 +41,29 @@ def test_a_mask_of_a_filtered_window_filters_it_further() -> None:
     assert b[b.amount > 1.0].event_time.count().item() == 1
 
 
+def test_the_last_n_of_a_filter_and_a_filter_of_the_last_n_differ() -> None:
+    tx = window(amount=[1.0, 20.0, 3.0, 40.0], merchant=["a", "a", "b", "b"])
+    assert tx[tx.merchant == "a"].last(1).amount.sum().item() == 20.0
+    recent = tx.last(2)
+    assert recent[recent.merchant == "a"].count().item() == 0
+    assert tx.first(3).last(2).amount.sum().item() == 23.0
+    assert recent.since_first().item() == 2.0
+
+
+def test_gaps_of_a_filter_are_between_the_events_it_keeps() -> None:
+    tx = window(amount=[1.0, 20.0, 3.0, 40.0])
+    assert tx.gaps().count().item() == 3
+    assert tx[tx.amount > 10].gaps().max().item() == 2.0
+    assert tx[tx.amount > 30].gaps().mean().item() is None
+    assert (tx.gaps() > 0.5).sum().item() == 3
+    assert (tx.amount.diff() / tx.gaps()).last().item() == 37.0
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (lambda tx: tx.last(0), r"\.last\(0\): give how many events, an integer from 1"),
+        (lambda tx: tx.gaps() + tx.amount, "different windows"),
         (lambda tx: tx.amuont, r"No column named 'amuont'\. Did you mean 'amount'\?"),
         (lambda tx: tx[0], "give a column's name, or a boolean column"),
         (lambda tx: tx[tx.amount], "needs a boolean column; this one is float"),
