@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import syntax
-from featurestore.definition import Feature, Source
+from featurestore.definition import Feature, Reduction
 from featurestore.syntax import Shape
 
 _KEPT = 512  # files whose syntax trees are kept: more than a project has, so that none is parsed twice
@@ -172,8 +172,7 @@ def source_text(function: Callable[..., Any]) -> str:
 
 def reduction_of(function: Any) -> tuple[str, str] | None:
     """Column and reduction of what ``aggregations`` makes."""
-    made = type(function).__module__ == Source.__module__ and not isinstance(function, Feature)
-    return (function.column, function.reduction) if made and hasattr(function, "reduction") else None
+    return (function.column, function.reduction) if isinstance(function, Reduction) else None
 
 
 @functools.lru_cache(maxsize=4096)
