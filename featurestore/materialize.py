@@ -16,7 +16,7 @@ from featurestore import filling, keys, known, times, values
 from featurestore.arrivals import Arrived, Terms, arrived
 from featurestore.compatible import check_schema
 from featurestore.definition import Source
-from featurestore.errors import OperationError
+from featurestore.errors import OperationError, StoreDamaged
 from featurestore.events import IntArray
 from featurestore.filling import Wanted
 from featurestore.ingest import take_over
@@ -57,7 +57,13 @@ class Materialized:
 
 
 def recover(log: EventLog, online: OnlineStore) -> None:
-    """Finish or drop the loads that a killed process left; the caller holds the log's lock."""
+    """Finish or drop the loads that a killed process left; the caller holds the log's lock.
+
+    Raises
+    ------
+    StoreDamaged
+        If the log ends before what the online store knows to be in it.
+    """
     for load in log.unfinished():
         published = online.published(load.id) if load.state == "prepared" else None
         if published is None:
@@ -65,6 +71,12 @@ def recover(log: EventLog, online: OnlineStore) -> None:
             load.discard()
         else:
             load.publish(published.position, published.stamp)
+    if online.logged() > log.position:
+        raise StoreDamaged(
+            f"The event log {log.folder} ends at position {log.position}; the online store knows it up to "
+            f"{online.logged()}: the log is of an older backup. Restore both from one backup. Or delete the online "
+            "store, which goes back to the log as it is, without what was ingested since."
+        )
 
 
 def materialize(

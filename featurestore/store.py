@@ -351,7 +351,11 @@ class FeatureStore:
     @functools.cached_property
     def online(self) -> SQLiteStore:
         """The online store."""
-        return SQLiteStore(self._folder() / "online.sqlite")
+        position, stamp = self.log.position, self.log.newest_stamp
+        online = SQLiteStore(self._folder() / "online.sqlite")
+        if online.state().position < position:  # it was lost, or is of an older backup
+            online.resume(position, stamp)
+        return online
 
     @functools.cached_property
     def saved_models(self) -> Models:

@@ -48,6 +48,13 @@ class EventLog:
         return self._catalogue.value("SELECT max(position) FROM loads WHERE state = 'published'")
 
     @property
+    def newest_stamp(self) -> int:
+        """No arrival in the log was stamped later, microseconds UTC."""
+        return self._catalogue.value(
+            "SELECT max(at) FROM (SELECT at FROM loads WHERE state = 'published' UNION ALL SELECT stamp FROM segments)"
+        )
+
+    @property
     def taken_over(self) -> int:
         """Position up to which the online store's journal is in segments."""
         return self._catalogue.value("SELECT max(position) FROM loads WHERE state = 'published' AND kind = 'takeover'")

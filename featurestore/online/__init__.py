@@ -149,6 +149,18 @@ class OnlineStore(Protocol):
         """Give the newest published position and arrival stamp."""
         ...
 
+    def logged(self) -> int:
+        """Give the newest position that the log has, by what was loaded from it and moved into it."""
+        ...
+
+    def resume(self, position: int, stamp: int) -> None:
+        """Go on from a position and stamp of the log that lie after this store's own, as after its loss.
+
+        What it holds stays, and is not answered from: all views are incomplete, and the keys of all sources are
+        unknown, until a load makes them again. Where its own position is not behind, nothing changes.
+        """
+        ...
+
     def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
         """Read entities' events in one consistent snapshot.
 

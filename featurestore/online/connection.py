@@ -19,8 +19,9 @@ _POLL_S = 0.0005
 _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids to use them here, or even to close them
 
 SCHEMA = """
-CREATE TABLE state (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL);
-INSERT INTO state VALUES (0, -9223372036854775808, 0);
+CREATE TABLE state
+    (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL, logged INTEGER NOT NULL);
+INSERT INTO state VALUES (0, -9223372036854775808, 0, 0);
 CREATE TABLE journal
     (position INTEGER PRIMARY KEY, source TEXT NOT NULL, stamp INTEGER NOT NULL, covers TEXT NOT NULL,
      payload BLOB NOT NULL);

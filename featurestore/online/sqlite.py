@@ -49,6 +49,17 @@ class SQLiteStore:
         with self._connected() as connection:
             return State(*connection.execute("SELECT position, stamp FROM state").fetchone())
 
+    def logged(self) -> int:
+        """Give the newest position that the log has, by what was loaded from it and moved into it."""
+        with self._connected() as connection:
+            return int(connection.execute("SELECT logged FROM state").fetchone()[0])
+
+    def resume(self, position: int, stamp: int) -> None:
+        """Go on from a position of the log: see :meth:`~featurestore.online.OnlineStore.resume`."""
+        with self._connected() as connection, connection.writing():
+            if connection.execute("SELECT position FROM state").fetchone()[0] < position:
+                sqlite_loads.resume(connection, position, stamp)
+
     def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
         """Read entities' events in one snapshot: see :meth:`~featurestore.online.OnlineStore.read`."""
         try:

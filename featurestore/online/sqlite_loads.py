@@ -90,7 +90,8 @@ def publish(
         if expect_position is not None and _collides(connection, load, expect_position):
             return None
         connection.execute(
-            "UPDATE state SET position = position + ?, stamp = max(stamp, ?), generation = generation + 1",
+            "UPDATE state SET position = position + ?1, stamp = max(stamp, ?2), generation = generation + 1,"
+            " logged = iif(?1, position + 1, logged)",
             (int(advances), -(1 << 63) if stamp is None else stamp),
         )
         now = State(*connection.execute("SELECT position, stamp FROM state").fetchone())
@@ -131,12 +132,25 @@ def delete(connection: Connection, view: str, keys: Collection[str]) -> None:
 
 
 def trim_journal(connection: Connection, upto: int) -> None:
-    """Delete journal entries up to a position."""
+    """Delete journal entries up to a position: the log has them."""
+    with connection.writing():
+        connection.execute("UPDATE state SET logged = max(logged, ?)", (upto,))
     _repeat(
         connection,
         "DELETE FROM journal WHERE position IN (SELECT position FROM journal WHERE position <= ? LIMIT ?)",
         (upto, _ROWS),
     )
+
+
+def resume(connection: Connection, position: int, stamp: int) -> None:
+    """Within a transaction: take over position and stamp, and distrust views and keys."""
+    connection.execute(
+        "UPDATE state SET position = ?1, stamp = max(stamp, ?2), logged = max(logged, ?1), generation = generation + 1",
+        (position, stamp),
+    )
+    connection.execute("UPDATE views SET complete = 0")
+    connection.execute("UPDATE runs SET state = 'retired' WHERE kind = 'keys' AND state = 'live'")
+    connection.execute("DELETE FROM keys")
 
 
 def clear(connection: Connection) -> None:
