@@ -31,7 +31,8 @@ class Change:
     """One declaration that differs from what is applied.
 
     ``before`` and ``after`` are fingerprints. ``diff`` is a unified diff of the code and of the parameters, empty where
-    neither differs; ``because`` names the inputs that changed, such as ``source transactions``.
+    neither differs; ``because`` names the inputs that changed, such as ``source transactions``; ``note`` says what must
+    be done by hand before it takes effect, and is empty where that is nothing.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Change:
     after: str | None
     diff: str
     because: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,20 @@ def _differ(before: Fact | None, after: Fact | None, changed: set[tuple[str, str
         raise ValueError("a change is of something")
     diff = _diff(before, after)
     because = _changed_inputs(fact, changed) if action == "changed" else ()
-    return Change(fact.kind, fact.name, action, _print(before), _print(after), diff, because)
+    note = "" if before is None or after is None else _note(before, after)
+    return Change(fact.kind, fact.name, action, _print(before), _print(after), diff, because, note)
+
+
+def _note(before: Fact, after: Fact) -> str:
+    """Say that events stay known when they were: a load stamps them, once (S2)."""
+    changed = [name for name in ("delay", "known_at") if before.parameters.get(name) != after.parameters.get(name)]
+    if after.kind != "source" or not changed:
+        return ""
+    said = " and ".join(f"{name}={after.parameters.get(name)!r}" for name in changed)
+    return (
+        f"{after.name}: {said} holds for what is loaded from now on; events in the store keep their known_at. To give "
+        "them a new one: materialize --rebuild --history (which takes what arrived late for history too)."
+    )
 
 
 def _changed_inputs(fact: Fact, changed: set[tuple[str, str]]) -> tuple[str, ...]:

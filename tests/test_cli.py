@@ -232,6 +232,20 @@ def test_materialize_shows_its_progress_and_the_vanished_files(run: Run, project
     assert "payments: gone since they were loaded, their events stay: data/first.csv\n" in out
 
 
+def test_a_changed_delay_says_what_it_needs_where_it_is_found(run: Run, project: Path) -> None:
+    assert told(run, "materialize")["notes"] == []  # nothing was applied: nothing has changed
+    run("apply")
+    path = project / "definitions" / "payments.py"
+    path.write_text(path.read_text().replace('delay="5m"', 'delay="2d"'))
+    words = "payments: delay='2d' holds for what is loaded from now on; events in the store keep their known_at."
+    for command in ("plan", "materialize"):
+        code, out, _ = run(command)
+        assert code == 0
+        assert f"{words} To give them a new one: materialize --rebuild --history" in " ".join(out.split())
+    assert told(run, "materialize", "--rebuild", "--history")["notes"] == []
+    assert words in " ".join(run("apply")[1].split())
+
+
 def test_rows_against_the_schema_stop_a_load_and_are_listed(run: Run, project: Path) -> None:
     (project / "data" / "bad.csv").write_text(f"{ROWS.splitlines()[0]}\np9,1,2026-01-01T10:00:00Z,-1.0,\n")
     error = told(run, "materialize", code=1)["error"]

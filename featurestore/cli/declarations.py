@@ -150,6 +150,8 @@ def _changes(changes: Sequence[Document], *, full: bool) -> Iterator[str | Code]
         yield f"{_SIGNS[change['action']]} {change['kind']} {change['name']} {change['action']}{because}"
         if change["diff"] and (full or change["action"] == "changed"):
             yield Code("\n".join(f"    {line}" for line in change["diff"].splitlines()), "diff")
+        if change["note"]:
+            yield change["note"]
 
 
 def _sum(changes: Sequence[Document]) -> str:

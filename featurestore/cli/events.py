@@ -29,7 +29,12 @@ def materialize(
         bool, typer.Option("--history", help="These rows are history: known at their own times, not now.")
     ] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Read all sources anew; what was ingested is kept.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Read all sources anew, rows that were corrected too; what was ingested is kept, and so is known_at "
+            "(with --history it is made anew, after a changed delay).",
+        ),
     ] = False,
     on_invalid: Annotated[
         Literal["stop", "quarantine"] | None,
@@ -44,10 +49,12 @@ def materialize(
 
     with session.progress("materializing") as progress, FeatureStore.open(session.project) as store:
         done = store.materialize(history, rebuild=rebuild, on_invalid=on_invalid, progress=progress)
-    document = dataclasses.asdict(done) | {"rows": done.rows}
+        anew = rebuild and history
+        notes = [] if anew or not store.applied.current() else [one.note for one in store.plan() if one.note]
+    document = dataclasses.asdict(done) | {"rows": done.rows, "notes": notes}
     bad = next((one.source for one in done.sources if one.quarantined), None)
     following = f"quarantined {bad} (the rows that were set aside)" if bad else "status (what the store holds)"
-    return Answer(document, list(_loaded(document)), following)
+    return Answer(document, [*_loaded(document), *notes], following)
 
 
 def ingest(
