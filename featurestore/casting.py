@@ -1,8 +1,8 @@
 """Arrow columns to the declared kinds, without loss: what does not fit is null, and told.
 
-Integers and floats become each other only where exact. A column of text holds no numbers or instants, unless text is
-all that there is (``from_text``); a bool is no number; a number is no instant, since its unit is not known. Naive time
-is UTC (S1), nanoseconds are cut to microseconds, and nothing lies outside int64 or the years 1 to 9999.
+The table of :mod:`featurestore.carriers`, over whole columns; where text is all that there is (``from_text``), it is
+parsed to any kind. Naive time is UTC (S1), nanoseconds are cut to microseconds, and nothing lies outside int64 or the
+years 1 to 9999.
 """
 
 import enum
@@ -25,13 +25,11 @@ _MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 class Cast:
     """A column as a kind, all arrays of one length.
 
-    ``typed`` is null where a value does not fit; a float may be NaN. ``known`` is the column as it came, NaN as null
-    but for the kind float. ``rule`` says what a misfit is against.
+    ``typed`` is null where a value does not fit. ``known`` is the column as it came, NaN as null (S7).
     """
 
     typed: pa.Array
     known: pa.Array
-    rule: str
 
     @property
     def misfits(self) -> pa.Array:
@@ -54,17 +52,20 @@ def family(kind: pa.DataType) -> str:
     return next((name for name, is_one in _FAMILIES if is_one(kind)), str(kind))
 
 
+def without_nan(array: pa.Array) -> pa.Array:
+    """Return the array with NaN as null (S7)."""
+    return pc.if_else(pc.is_nan(array), None, array) if pa.types.is_floating(array.type) else array
+
+
 def cast(array: pa.Array, kind: Kind, *, from_text: bool = False) -> Cast:
     """Array of any type as a kind; ``from_text`` parses numbers, ``true`` and ``false``, and ISO 8601 instants."""
-    known = array
-    if kind != "float" and pa.types.is_floating(array.type):
-        known = pc.if_else(pc.is_nan(array), None, array)
+    known = without_nan(array)
     group = family(known.type)
     if group in _CASTS[kind]:
-        return Cast(_CASTS[kind][group](known), known, kind)
-    if kind != "str" and (group == "decimal" or (group == "str" and from_text)):
-        return Cast(_parsed(known.cast(pa.string()), kind), known, kind)
-    return Cast(pa.nulls(len(known), ARROW_TYPES[kind]), known, f"{kind}, not {array.type}")
+        return Cast(_CASTS[kind][group](known), known)
+    if group == "str" and from_text:
+        return Cast(_parsed(known, kind), known)
+    return Cast(pa.nulls(len(known), ARROW_TYPES[kind]), known)
 
 
 def moments(stamps: pa.Array) -> pa.Array:
@@ -156,19 +157,24 @@ def _float_from_int(numbers: pa.Array) -> pa.Array:
 _FIRST, _LAST = times.to_micros(datetime.min), times.to_micros(datetime.max)  # noqa: DTZ901 naive is UTC (S1)
 _CASTS: dict[Kind, dict[str, Callable[[pa.Array], pa.Array]]] = {
     "bool": {"bool": lambda column: column, "int": _to_bool, "float": _to_bool},
-    "int": {"int": _int_from_int, "float": _int_from_float},
-    "float": {"float": lambda column: column.cast(pa.float64()), "int": _float_from_int},
+    "int": {
+        "int": _int_from_int,
+        "float": _int_from_float,
+        "decimal": lambda column: _parsed(column.cast(pa.string()), "int"),
+    },
+    "float": {
+        "float": lambda column: column.cast(pa.float64()),
+        "int": _float_from_int,
+        "decimal": lambda column: _parsed(column.cast(pa.string()), "float"),
+    },
     "str": {"str": lambda column: column.cast(pa.string())},
-    "datetime": {"datetime": moments},
+    "datetime": {"datetime": moments, "str": lambda column: _parsed(column, "datetime")},
 }
 _TEXTS: dict[Kind, str] = {
     "bool": r"^(?i:true|t|yes|y|on|1|false|f|no|n|off|0)$",
     "int": r"^[+-]?[0-9]+(\.0*)?$",
     "float": r"^(?i:[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf(inity)?)$",
-    "datetime": (
-        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-        r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
-    ),
+    "datetime": f"^{times.ISO_8601}$",
 }
 
 

@@ -144,6 +144,11 @@ class MissingExtra(OperationError, ImportError):
     """An optional dependency that is not installed."""
 
 
+def row_number(place: int) -> int:
+    """Return what a row is called, wherever a person or a program reads of it: the first, at place 0, is row 1."""
+    return place + 1
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, else the list of what there is."""
     names = sorted(known)

@@ -13,7 +13,7 @@ import numpy as np
 
 from featurestore import times
 from featurestore.definition import AS_OF, Feature, RowFeature, located
-from featurestore.errors import DefinitionError, FeatureStoreError
+from featurestore.errors import DefinitionError, FeatureStoreError, row_number
 from featurestore.events import Events
 from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
@@ -183,12 +183,12 @@ def _checked(feature: RowFeature, results: list[Any], counts: dict[str, int]) ->
         if one is _WRONG:
             raise DefinitionError(
                 f"{located(feature.function)}: feature {feature.name!r} is declared {feature.kind} and gave "
-                f"{results[row]!r}, a {type(results[row]).__name__}, for row {row}."
+                f"{results[row]!r}, a {type(results[row]).__name__}, for row {row_number(row)}."
             )
         if one is None and not feature.nullable:
             raise DefinitionError(
-                f"{located(feature.function)}: feature {feature.name!r} gave no value for row {row}: annotate "
-                f"`-> {feature.kind} | None`."
+                f"{located(feature.function)}: feature {feature.name!r} gave no value for row {row_number(row)}: "
+                f"annotate `-> {feature.kind} | None`."
             )
     lost = sum(one is None and given is not None for one, given in zip(clean, results, strict=True))
     if lost:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featurestore import carriers
 from featurestore.errors import InvalidRows
 from featurestore.schema import Schema
 
+NOT_NULL = "not null"
 _SHOWN = 5
 _LIMITS = {
     "greater_than_equal": "ge",
@@ -33,7 +35,12 @@ class BadRow:
     value: Any
 
     def __str__(self) -> str:
-        found = f"{self.column} = {self.value!r} is against {self.rule!r}" if self.column else self.rule
+        if not self.column:
+            found = self.rule
+        elif self.rule in carriers.ACCEPTED:
+            found = f"{self.column} = {carriers.misfit(self.value, self.rule)}"
+        else:
+            found = f"{self.column} = {self.value!r} is against {self.rule!r}"
         return f"{self.file} row {self.row}: {found}"
 
 
@@ -61,9 +68,10 @@ def from_pydantic(problem: Any, origin: str, row: int, schema: Schema) -> BadRow
     elif code == "value_error":
         rule = str(context["error"])
     elif value is None and column in schema and not schema[column].nullable:
-        rule = "not null"
+        rule = NOT_NULL
     elif column in schema and code.partition("_")[0] in ("bool", "int", "float", "string", "datetime"):
-        rule = schema[column].kind
+        kind = schema[column].kind
+        rule = f"strict {kind}" if carriers.read(value, kind)[1] else kind
     else:
         rule = problem["msg"]
     return BadRow(origin, row, column, rule, value)

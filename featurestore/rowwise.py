@@ -1,27 +1,25 @@
 """Rows that come as dicts or instances of a model: what pydantic says of each, and what is not left to it.
 
-A bool or text is no number, an integer that a double would round is no float, a missing value of NumPy or pandas is
-null, and NaN fits every float field (S7). All callers go through :func:`prepared` and the one adapter of the model, so
-one row of a lookup and a batch of a file are refused for the same.
+Which types may carry a value is the table of :mod:`featurestore.carriers`, and NaN is null (S7). All callers go
+through :func:`prepared` and the one adapter of the model, so one row of a lookup and a batch of a file are refused for
+the same.
 """
 
 import enum
 import functools
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter, ValidationError, WrapValidator, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from featurestore import rules, times
+from featurestore import carriers, rules
 from featurestore.errors import DefinitionError, suggest
-from featurestore.refusals import BadRow
-from featurestore.schema import Schema, schema_of
+from featurestore.refusals import NOT_NULL, BadRow
+from featurestore.schema import Field, Schema
 from featurestore.values import Kind, Values, from_list
 
 Row = Mapping[str, Any] | BaseModel
@@ -29,16 +27,6 @@ ROWS = "rows"
 _EXACT = 2**53
 _SURROGATE = re.compile("[\ud800-\udfff]")  # no UTF-8 holds one
 _ODD = (TypeError, AttributeError, LookupError, ArithmeticError)  # a validator's own failures, which pydantic lets out
-
-
-def is_missing(value: Any) -> bool:
-    """Whether it is ``None``, NaN, NaT or pandas' ``NA``."""
-    if value is None:
-        return True
-    if isinstance(value, (float, np.floating, datetime, np.datetime64)):
-        return bool(value != value)  # noqa: PLR0124 NaN and NaT are unlike themselves
-    pandas = sys.modules.get("pandas")  # a value can only be its NA if it is loaded
-    return pandas is not None and value is pandas.NA
 
 
 def prepared(row: Any, schema: Schema, number: int) -> tuple[Row, list[BadRow]]:
@@ -60,12 +48,14 @@ def prepared(row: Any, schema: Schema, number: int) -> tuple[Row, list[BadRow]]:
         if own is None:
             unknown = f"no such field.{suggest(str(name), schema.names)}"
             bad.append(BadRow(ROWS, number, str(name), unknown, given))
-        elif type(given) is own:  # most are: there is nothing to say of them here
+        elif type(given) is own and given == given:  # noqa: PLR0124 most are, and no NaN: there is nothing to say
             ready[name] = given
         else:
             ready[name], fits = _fitted(given, name, plan)
             if not fits:
                 bad.append(BadRow(ROWS, number, name, plan.kinds[name], given))
+            elif ready[name] is None and given is not None and not schema[name].nullable and name not in plan.raw:
+                bad.append(BadRow(ROWS, number, name, NOT_NULL, given))
     return ready, bad
 
 
@@ -89,9 +79,7 @@ def validated(rows: Sequence[Row], model: type[BaseModel]) -> tuple[dict[int, Ba
                 wrong.setdefault(good[int(problem["loc"][0])], []).append({**problem, "loc": problem["loc"][1:]})
             good = [place for place in good if place not in wrong]
             for place, those in wrong.items():
-                one, left = _again(rows[place], those, model)
-                valid |= {} if one is None else {place: one}
-                problems += [(place, problem) for problem in left]
+                problems += [(place, problem) for problem in those]
         except _ODD as error:
             what = f"A validator of {model.__name__} fails: {type(error).__name__}: {error}."
             raise DefinitionError(f"{what} Raise ValueError for a value that it refuses.") from error
@@ -113,7 +101,7 @@ def values_of(rows: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, Va
         for name, own in plan.python_types.items():
             if name in row:
                 given = row[name]
-                if type(given) is not own:
+                if type(given) is not own or given != given:  # noqa: PLR0124 NaN
                     given, fits = _fitted(given, name, plan)
                     if not fits:
                         return None
@@ -125,7 +113,7 @@ def values_of(rows: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, Va
         return None
     columns = {}
     for field in schema.fields:
-        items = _sound([getattr(model, field.name) for model in models], field.kind)
+        items = _sound([getattr(model, field.name) for model in models], field)
         if items is None:
             return None
         columns[field.name] = from_list(field.kind, items, nullable=field.masked)
@@ -134,43 +122,19 @@ def values_of(rows: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, Va
 
 def _fitted(given: Any, name: str, plan: rules.Plan) -> tuple[Any, bool]:
     """Return a field's value as pydantic is to see it, and whether it may: pydantic would let more pass."""
-    kind = plan.kinds[name]
-    value = _plain(given, kind)
-    return value, name in plan.raw or _may_become(value, kind)
+    if name in plan.raw:
+        return _plain(given), True
+    value, fits = carriers.read(given, plan.kinds[name])
+    return (_plain(given) if name in plan.strict else value), fits
 
 
-def _plain(given: Any, kind: Kind) -> Any:
-    """Return a value as Python has it: a missing one as ``None``, but NaN stays where the kind is float."""
-    if is_missing(given):
-        return math.nan if kind == "float" and isinstance(given, (float, np.floating)) else None
+def _plain(given: Any) -> Any:
+    """Return a value in Python's type, a missing one as ``None``, else as it came."""
+    if carriers.is_missing(given):
+        return None
     if isinstance(given, np.datetime64):
-        micros = times.to_micros(given)  # its own item() is an integer where it counts nanoseconds
-        return times.to_datetime(micros) if times.EARLIEST <= micros <= times.LATEST else given
-    return given.item() if isinstance(given, np.generic) else given
-
-
-def _may_become(value: Any, kind: Kind) -> bool:
-    if kind == "float" and type(value) is int:
-        return -_EXACT <= value <= _EXACT or is_double(value)
-    return kind not in ("int", "float") or not isinstance(value, (bool, str, bytes))
-
-
-def is_double(number: int) -> bool:
-    """Whether a double holds an integer exactly."""
-    try:
-        return float(number) == number
-    except OverflowError:
-        return False
-
-
-def _again(row: Row, problems: list[Any], model: type[BaseModel]) -> tuple[BaseModel | None, list[Any]]:
-    """Look once more at a row that pydantic refuses for a NaN, without that rule (S7)."""
-    if not any(_is_nan(problem["input"]) for problem in problems):
-        return None, problems
-    try:
-        return _tolerant(model).model_validate(row), []
-    except ValidationError as error:
-        return None, list(error.errors(include_url=False))
+        return carriers.read(given, "datetime")[0] or given
+    return carriers.scalar(given)
 
 
 @functools.lru_cache(maxsize=256)
@@ -178,29 +142,9 @@ def _adapter(model: type[BaseModel]) -> TypeAdapter[list[BaseModel]]:
     return TypeAdapter(list[model])  # type: ignore[valid-type]
 
 
-@functools.lru_cache(maxsize=256)
-def _tolerant(model: type[BaseModel]) -> type[BaseModel]:
-    """Return the model with float fields that let NaN pass whatever their constraints are."""
-    fields: dict[str, Any] = {}
-    for field in schema_of(model).fields:
-        if field.kind == "float":
-            info = copy(model.model_fields[field.name])
-            info.metadata = [*info.metadata, WrapValidator(_nan_or)]
-            fields[field.name] = (info.annotation, info)
-    return create_model(model.__name__, __base__=model, **fields)
-
-
-def _nan_or(value: Any, validate: Callable[[Any], Any]) -> Any:
-    return value if _is_nan(value) else validate(value)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _sound(items: list[Any], kind: Kind) -> list[Any] | None:
-    """Return the items, enums as their values, if each is surely of the kind."""
-    is_sound = _SOUND[kind]
+def _sound(items: list[Any], field: Field) -> list[Any] | None:
+    """Return the items, enums as their values, if each is surely what the field holds."""
+    is_sound = _SOUND[field.kind]
     for place, item in enumerate(items):
         if item is None or is_sound(item):
             continue
@@ -211,7 +155,7 @@ def _sound(items: list[Any], kind: Kind) -> list[Any] | None:
 
 
 def _is_sound_float(item: Any) -> bool:
-    return (type(item) is float and not math.isinf(item)) or (type(item) is int and -_EXACT <= item <= _EXACT)
+    return (type(item) is float and math.isfinite(item)) or (type(item) is int and -_EXACT <= item <= _EXACT)
 
 
 def _is_sound_int(item: Any) -> bool:

@@ -1,35 +1,20 @@
 """From a spine's table or a lookup's rows to typed columns: keys and request fields are checked alike in both (S9)."""
 
-import enum
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from featurestore import casting, refusals, rowwise, rules, times, validation, values
-from featurestore.errors import InvalidRequest, InvalidRows, KeyTypeMismatch, RequestError, SpineError, suggest
+from featurestore import carriers, casting, refusals, rowwise, rules, validation, values
+from featurestore.errors import InvalidRequest, InvalidRows, KeyTypeMismatch, SpineError, row_number, suggest
 from featurestore.evaluate import Spine
 from featurestore.plan import ServicePlan, SpineColumn
 from featurestore.schema import Schema
-from featurestore.values import Kind, Values
+from featurestore.values import Values
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
-_DESCRIBED: Mapping[Kind, str] = {
-    "str": "strings",
-    "int": "integers",
-    "float": "numbers",
-    "bool": "booleans",
-    "datetime": "datetimes",
-}
-_KEY_FAMILIES: Mapping[Kind, tuple[str, ...]] = {
-    "str": ("str",),
-    "int": ("int", "float"),
-    "float": ("float", "int"),
-    "bool": ("bool",),
-    "datetime": ("datetime",),
-}
 _REMEDY = "Nothing was computed: correct them and ask again."
 
 
@@ -80,9 +65,9 @@ def from_rows(plan: ServicePlan, rows: Sequence[Mapping[str, Any]], as_of: IntAr
         or has request fields that are against the request schema.
     """
     names = {column.name for column in plan.columns}
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != names:
-            _check_names(plan, row, number)
+            _check_names(plan, row, row_number(place))
     columns = {
         column.name: _key_list(column, [row[column.name] for row in rows])
         for column in plan.columns
@@ -102,26 +87,17 @@ def instants(column: pa.ChunkedArray | pa.Array, name: str) -> IntArray:
         If it is not of times, has a null, or a time outside the years 1 to 9999.
     """
     array = casting.whole(column)
-    family = casting.family(array.type)
-    if array.null_count:
+    cast = casting.cast(array, "datetime")
+    empty, wrong = _first(pc.is_null(cast.known)), _first(cast.misfits)
+    if empty is not None:
         raise SpineError(
-            f"The spine's time column {name!r} has {array.null_count} nulls: every row is asked as of an instant."
+            f"The spine's time column {name!r} has {cast.known.null_count} nulls, the first in row "
+            f"{row_number(empty)}: every row is asked as of an instant."
         )
-    if family == "datetime":
-        moments = casting.moments(array)
-        if moments.null_count:
-            raise SpineError(f"The spine's time column {name!r} has times outside the years 1 to 9999.")
-        return np.asarray(moments.cast(pa.int64()).to_numpy(), np.int64)
-    if family == "str":
-        try:
-            return np.array([times.to_micros(text) for text in array.to_pylist()], np.int64)
-        except RequestError as error:
-            raise SpineError(f"The spine's time column {name!r}: {error}") from error
-    if pa.types.is_null(array.type):  # without rows: what no value types
-        return np.zeros(0, np.int64)
-    raise SpineError(
-        f"The spine's time column {name!r} is {array.type}: give timestamps (naive is UTC), dates or ISO 8601 strings."
-    )
+    if wrong is not None:
+        found = carriers.misfit(casting.to_python(array[wrong : wrong + 1])[0], "datetime")
+        raise SpineError(f"The spine's time column {name!r}, row {row_number(wrong)}: {found}.")
+    return np.asarray(cast.typed.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
 
 
 def _check_names(plan: ServicePlan, row: object, number: int) -> None:
@@ -148,55 +124,31 @@ def _check_names(plan: ServicePlan, row: object, number: int) -> None:
 def _key_array(column: SpineColumn, array: pa.Array) -> Values:
     if pa.types.is_null(array.type):
         return values.from_list(column.kind, [None] * len(array))
-    found = str(array.type)
-    if casting.family(array.type) not in _KEY_FAMILIES[column.kind]:
-        raise _mismatch(column, found if found.endswith("string") else f"{found}{_such_as(array)}")
     cast = casting.cast(array, column.kind)
-    misfits = cast.known.filter(cast.misfits)
-    if len(misfits):
-        raise _mismatch(column, f"{found}{_such_as(misfits)}")
+    wrong = _first(cast.misfits)
+    if wrong is not None:
+        raise _mismatch(column, wrong, casting.to_python(array[wrong : wrong + 1])[0])
     return values.from_arrow(cast.typed, column.kind)
 
 
-def _such_as(array: pa.Array) -> str:
-    return f" such as {casting.to_python(array[:1])[0]!r}" if len(array) else ""
-
-
 def _key_list(column: SpineColumn, items: Sequence[Any]) -> Values:
-    own = rules.PYTHON_TYPES[column.kind]
-    if column.kind == "int":
-        typed = [one if type(one) is int and -(2**63) <= one < 2**63 else _key(column, one) for one in items]
-    else:
-        typed = [one if type(one) is own else _key(column, one) for one in items]
+    own: Any = rules.PYTHON_TYPES[column.kind]
+    is_int, typed = own is int, list(items)
+    for place, one in enumerate(items):
+        if type(one) is not own or one != one or (is_int and not -(2**63) <= one < 2**63):  # noqa: PLR0124 NaN
+            typed[place], fits = carriers.read(one, column.kind)
+            if not fits:
+                raise _mismatch(column, place, one)
     return values.from_list(column.kind, typed)
 
 
-def _key(column: SpineColumn, given: Any) -> Any:
-    """One key as its declared kind, for those that are not simply of it."""
-    if rowwise.is_missing(given):
-        return None
-    one = given.item() if isinstance(given, np.generic) and not isinstance(given, np.datetime64) else given
-    one = one.value if isinstance(one, enum.Enum) else one
-    kind = column.kind
-    if isinstance(one, bool):
-        if kind == "bool":
-            return one
-    elif kind == "str" and isinstance(one, str):
-        return str.__str__(one)
-    elif kind == "int" and (isinstance(one, int) or (isinstance(one, float) and one.is_integer())):
-        if -(2**63) <= one < 2**63:
-            return int(one)
-    elif kind == "float" and (isinstance(one, float) or (isinstance(one, int) and rowwise.is_double(one))):
-        return float(one)
-    elif kind == "datetime" and not isinstance(one, (int, float)):
-        return times.to_micros(datetime.combine(one, time()) if type(one) is date else one)  # a date is its midnight
-    raise _mismatch(column, f"{given!r}, a {type(one).__name__}")
+def _mismatch(column: SpineColumn, place: int, found: Any) -> KeyTypeMismatch:
+    return KeyTypeMismatch(f"Row {row_number(place)}: key {column.name} = {carriers.misfit(found, column.kind)}.")
 
 
-def _mismatch(column: SpineColumn, found: str) -> KeyTypeMismatch:
-    return KeyTypeMismatch(
-        f"Key {column.name!r} is declared {column.kind}, so give {_DESCRIBED[column.kind]}; here is {found}."
-    )
+def _first(wrong: pa.Array) -> int | None:
+    """Place of the first true, if there is one."""
+    return pc.index(wrong, True).as_py() if pc.any(wrong).as_py() else None
 
 
 # --- Request fields ---

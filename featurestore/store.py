@@ -11,7 +11,7 @@ from featurestore.applied import AppliedRegistry, Change
 from featurestore.compatible import check_schema
 from featurestore.definition import FeatureService, OnInvalid, Source, SourceBy
 from featurestore.engine.local import LocalEngine
-from featurestore.errors import NotMaterialized, RequestError, SpineError, UnknownService, suggest
+from featurestore.errors import NotMaterialized, RequestError, SpineError, UnknownService, row_number, suggest
 from featurestore.ingest import Ingested
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
@@ -426,7 +426,12 @@ def _instants(as_of: Any, rows: int) -> Sequence[int] | int | None:
         return None
     if isinstance(as_of, (str, int)) or not hasattr(as_of, "__len__"):
         return times.to_micros(as_of)
-    asked = [times.to_micros(one) for one in as_of]
-    if len(asked) != rows:
-        raise RequestError(f"as_of has {len(asked)} instants for {rows} rows: give one for all, or one per row.")
+    if len(as_of) != rows:
+        raise RequestError(f"as_of has {len(as_of)} instants for {rows} rows: give one for all, or one per row.")
+    asked = []
+    for place, one in enumerate(as_of):
+        try:
+            asked.append(times.to_micros(one))
+        except RequestError as error:
+            raise RequestError(f"as_of of row {row_number(place)}: {error}") from error
     return asked

@@ -1,9 +1,9 @@
 """Time: integer microseconds since 1970-01-01 UTC (S1), durations, and the only place that reads a clock."""
 
 import re
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from time import time_ns
 
 import numpy as np
 
@@ -25,12 +25,15 @@ _UNITS = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+ISO_8601 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+"""Instants as text, in upper case. The compact form is none: milliseconds since 1970 can be read as one."""
+_INSTANT = re.compile(ISO_8601)
 _DURATION = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 
 
 def system_clock() -> int:
     """Microseconds UTC of the machine's clock."""
-    return time.time_ns() // 1000
+    return time_ns() // 1000
 
 
 def now(clock: Clock | None = None) -> int:
@@ -41,7 +44,7 @@ def now(clock: Clock | None = None) -> int:
 
 
 def to_micros(moment: object) -> int:
-    """Microseconds UTC of a datetime (naive is UTC), an ISO 8601 string or integer microseconds.
+    """Microseconds UTC of a datetime (naive is UTC), a date (its midnight), ISO 8601 text or integer microseconds.
 
     Raises
     ------
@@ -60,14 +63,19 @@ def to_micros(moment: object) -> int:
     if isinstance(moment, datetime) and moment == moment:  # noqa: PLR0124 - pandas' NaT is a datetime unlike itself
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return (aware - EPOCH) // MICROSECOND
+    if type(moment) is date:
+        return to_micros(datetime.combine(moment, time()))
     if isinstance(moment, int):
         to_datetime(moment)  # within the calendar
         return moment
     if isinstance(moment, str):
+        text = moment.strip().upper()
         try:
-            return to_micros(datetime.fromisoformat(moment))
-        except ValueError as error:
-            raise RequestError(f"{moment!r} is not an ISO 8601 instant such as '2026-01-31T12:00:00Z'.") from error
+            if _INSTANT.fullmatch(text):
+                return to_micros(datetime.fromisoformat(text))
+        except ValueError:
+            pass  # a day or an hour that there is not
+        raise RequestError(f"{moment!r} is not an ISO 8601 instant such as '2026-01-31T12:00:00Z'.")
     if isinstance(moment, np.datetime64) and not np.isnat(moment):  # counts in its own unit
         return int(moment.astype("datetime64[us]").astype(np.int64))
     if isinstance(moment, np.integer):

@@ -2,10 +2,8 @@
 
 What pydantic states of one value (``ge``, ``pattern``, a ``Literal``) is checked on whole columns. A model that holds
 more than that (validators, strictness, settings of its own) is handed to pydantic itself, in batches, and its values
-are taken. Both ways accept the same rows, but for what is decided here: NaN is null and fits every float field,
-infinity fits none (S7); a column of text holds no numbers or instants, unless the file has only text (``from_text``);
-a bool is no number; a number in a column is no instant, since its unit is not known; and nothing is rounded to fit, or
-lies outside int64 or the years 1 to 9999.
+are taken. Both ways accept the same rows, but for what is decided here: NaN is null, and infinity fits no field (S7);
+what may carry a value is the table of :mod:`featurestore.carriers`, unless a file has only text (``from_text``).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,9 +16,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from featurestore import casting, refusals, rowwise, rules
-from featurestore.errors import SourceUnreadable, suggest
+from featurestore.errors import SourceUnreadable, row_number, suggest
 from featurestore.frames import is_frame, to_arrow
-from featurestore.refusals import BadRow, invalid_rows
+from featurestore.refusals import NOT_NULL, BadRow, invalid_rows
 from featurestore.rowwise import ROWS, Row
 from featurestore.schema import Field, Schema
 
@@ -34,10 +32,8 @@ _CHUNK = 10_000
 class Checked:
     """Valid rows, and what is wrong with the others.
 
-    ``table`` holds exactly the schema's columns, typed, -0.0 as 0.0, and NaN as null where the field may be null.
-    Where it may not, NaN stays, for readers to take as null (S7): so a column without nulls has none, and a second
-    check passes. ``rows``, int64 of shape ``(table.num_rows,)``, has the numbers from 1 that its rows had; ``bad`` one
-    entry per value and rule, in row order.
+    ``table`` holds exactly the schema's columns, typed, -0.0 as 0.0, and NaN as null. ``rows``, int64 of shape
+    ``(table.num_rows,)``, has the numbers from 1 that its rows had; ``bad`` one entry per value and rule, in row order.
     """
 
     table: pa.Table
@@ -73,7 +69,7 @@ def check(table: pa.Table, schema: Schema, *, origin: str, from_text: bool = Fal
     for field in _present(table, schema, origin):
         whole = casting.whole(table.column(field.name))
         if field.name in plan.raw or (field.name in plan.strict and not from_text):
-            columns[field.name] = whole
+            columns[field.name] = casting.without_nan(whole)
             continue
         columns[field.name], found = _typed(whole, field, origin, from_text=from_text)
         bad += found
@@ -127,8 +123,8 @@ def _listed(rows: Any) -> list[Any]:
 def _check_dicts(rows: list[Any], schema: Schema) -> Checked:
     bad: list[BadRow] = []
     ready: list[Row] = []
-    for number, row in enumerate(rows, 1):
-        one, found = rowwise.prepared(row, schema, number)
+    for place, row in enumerate(rows):
+        one, found = rowwise.prepared(row, schema, row_number(place))
         ready.append(one)
         bad += found
     sound = np.flatnonzero(~_hit(bad, len(rows)))
@@ -152,11 +148,11 @@ def _present(table: pa.Table, schema: Schema, origin: str) -> list[Field]:
 
 
 def _typed(whole: pa.Array, field: Field, origin: str, *, from_text: bool) -> tuple[pa.Array, list[BadRow]]:
-    """Array of the field's kind, null where a value does not fit, which is a bad row; a float may still be NaN."""
+    """Array of the field's kind, null where a value does not fit, which is a bad row."""
     cast = casting.cast(whole, field.kind, from_text=from_text)
-    bad = _bad_rows(origin, field.name, cast.rule, cast.misfits, cast.known)
+    bad = _bad_rows(origin, field.name, field.kind, cast.misfits, whole)
     if not field.nullable:
-        bad += _bad_rows(origin, field.name, "not null", pc.is_null(cast.known), cast.known)
+        bad += _bad_rows(origin, field.name, NOT_NULL, pc.is_null(cast.known), whole)
     return cast.typed, bad
 
 
@@ -170,7 +166,9 @@ def _checked(columns: Mapping[str, pa.Array], bad: list[BadRow], schema: Schema,
             floats = column.to_numpy(zero_copy_only=False)
             if np.isinf(floats).any():
                 bad += _bad_rows(origin, field.name, "finite", pc.is_inf(column), column)
-            column = pa.array(floats + 0.0, from_pandas=field.nullable)  # adding zero makes -0.0 plain
+            if not field.nullable:  # a validator may make one
+                bad += _bad_rows(origin, field.name, NOT_NULL, pc.is_nan(column), column)
+            column = pa.array(floats + 0.0, from_pandas=True)  # adding zero makes -0.0 plain
         arrays.append(column)
     table = pa.Table.from_arrays(arrays, schema=schema.arrow())
     kept = ~_hit(bad, count)
@@ -192,7 +190,8 @@ def _bad_rows(origin: str, column: str, rule: str, broken: pa.Array, values: pa.
         return []
     rows = np.flatnonzero(broken.fill_null(False).to_numpy(zero_copy_only=False))
     found = casting.to_python(values.take(pa.array(rows)))
-    return [BadRow(origin, row + 1, column, rule, value) for row, value in zip(rows.tolist(), found, strict=True)]
+    numbers = [row_number(row) for row in rows.tolist()]
+    return [BadRow(origin, row, column, rule, value) for row, value in zip(numbers, found, strict=True)]
 
 
 def _batches(columns: Mapping[str, pa.Array], rows: IntArray) -> Iterator[tuple[IntArray, list[Row]]]:
@@ -214,9 +213,10 @@ def _by_pydantic(
         for name, column in values.items():
             for place, model in models.items():
                 column[numbers[place]] = getattr(model, name)
-        bad += [refusals.from_pydantic(problem, origin, numbers[place] + 1, schema) for place, problem in problems]
+        bad += [refusals.from_pydantic(one, origin, row_number(numbers[place]), schema) for place, one in problems]
     columns = {}
     for field in schema.fields:
         columns[field.name], lost = casting.from_python(values[field.name], field.kind)
-        bad += [BadRow(origin, place + 1, field.name, field.kind, values[field.name][place]) for place in lost]
+        found = values[field.name]
+        bad += [BadRow(origin, row_number(place), field.name, field.kind, found[place]) for place in lost]
     return columns, bad

@@ -44,6 +44,7 @@ FLOORS = (
         "applied",
         "evaluate",
         "validation",
+        "carriers",
         "casting",
         "frames",
         "refusals",

@@ -50,8 +50,8 @@ NO_JSON = [
     b'{"a":' * 100_000,
 ]
 VALUES = [
-    *('"1"', '"NaN"', '""', "true", "false", "[]", "[1]", "{}", '{"a": 1}', "1.5", "1e0", "1.0", "9223372036854775808"),
-    *("-9223372036854775809", "1" + "0" * 400, "1" + "0" * 30, "-0.0"),
+    *('"1"', '"NaN"', '""', "true", "false", "[]", "[1]", "{}", '{"a": 1}', "1.5", "9223372036854775808"),
+    *("-9223372036854775809", "1" + "0" * 400, "1" + "0" * 30),
 ]
 NO_OBJECTS = ["null", "1", "1.5", "true", '"text"', "[]", f"[{GOOD}]", "{}", '{"rows": []}', '{"rows": 1}']
 
@@ -90,7 +90,7 @@ WRONG_FIELDS: dict[tuple[str, str], list[str]] = {
         "-0.5",
     ],
     ("/features/fraud", "due"): NO_INSTANTS,
-    ("/features/fraud", "urgent"): ['"1"', "0", "1", "null", "[]", "1.0"],
+    ("/features/fraud", "urgent"): ['"1"', '"yes"', "2", "null", "[]", "0.5"],
     ("/features/fraud", "channel"): ['"post"', "1", "null", '"WEB"', '""'],
     ("/events/payments", "event_time"): NO_INSTANTS,
     ("/events/payments", "amount"): ["-1", '"1"', "true", "1" + "0" * 400, "[]"],
@@ -240,6 +240,8 @@ def test_unknown_names_are_not_found(app: Edge, name: str) -> None:
 
 def test_strange_but_right_rows_are_answered(app: Edge) -> None:
     for name, value in (("shop", '"\\u0000"'), ("shop", '"\\ud83d\\ude00"'), ("amount", "1E2"), ("amount", "-0.0")):
+        assert ask(app, "/features/fraud", with_field(GOOD, name, value))[0] == 200
+    for name, value in (("customer", "1.0"), ("customer", "-0.0"), ("urgent", "1"), ("urgent", "0.0")):
         assert ask(app, "/features/fraud", with_field(GOOD, name, value))[0] == 200
     for name, value in (("customer", "-9223372036854775808"), ("customer", "null"), ("units", "9007199254740993")):
         assert ask(app, "/features/fraud", with_field(GOOD, name, value))[0] == 200

@@ -45,7 +45,7 @@ def test_a_prediction_is_the_stores(tmp_path: Path) -> None:
         at = {"as_of": told["as_of"]}
         assert server.post("/predict/risk@v1/batch", {"rows": [ROW, ROW]}, params=at).json() == {"rows": [told, told]}
         wrong = server.post("/predict/risk", ROW | {"amount": "12"})
-        assert wrong.json()["error"]["fields"] == [{"row": 0, "field": "amount", "rule": "must be a number"}]
+        assert wrong.json()["error"]["fields"] == [{"row": 1, "field": "amount", "rule": "must be a number"}]
         for name in ("rusk", "risk@v2", "..", "risk%2F..", "%00"):
             assert server.post(f"/predict/{name}", ROW).status_code in {404, 422}
         assert "Did you mean 'risk'" in server.post("/predict/rusk", ROW).json()["error"]["message"]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
+from featurestore.carriers import is_missing
 from featurestore.errors import InvalidRows
-from featurestore.rowwise import is_missing, values_of
+from featurestore.rowwise import values_of
 from featurestore.schema import schema_of
 from featurestore.validation import check_rows
 from featurestore.values import from_arrow
@@ -113,6 +114,7 @@ def test_the_short_way_gives_the_values_of_the_table(rows: list[dict[str, Any]])
         {"amount": True},
         {"amount": -1.0},
         {"amount": math.inf},
+        {"amount": math.nan},
         {"amount": 2**53 + 1},
         {"amount": 1.0, "items": 2**63},
         {"amount": 1.0, "at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))},

@@ -133,7 +133,7 @@ def test_each_row_may_have_its_own_as_of(store: FeatureStore, clock: Clock) -> N
 @pytest.mark.parametrize(
     ("row", "error", "says"),
     [
-        ({"customer": 7, "amount": 1.0}, KeyTypeMismatch, "declared str"),
+        ({"customer": 7, "amount": 1.0}, KeyTypeMismatch, "is no str: give text"),
         ({"amount": 1.0}, InvalidRequest, "lacks customer"),
         ({"customer": "c1"}, InvalidRequest, "amount"),
         ({"customer": "c1", "amount": -1.0}, InvalidRequest, "amount"),

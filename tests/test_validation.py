@@ -20,7 +20,6 @@ from featurestore import rules
 from featurestore.errors import DefinitionError, InvalidRows, SourceUnreadable
 from featurestore.schema import schema_of
 from featurestore.validation import BadRow, Checked, check, check_rows, invalid_rows
-from featurestore.values import from_arrow
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -94,17 +93,18 @@ def test_bad_rows_name_file_row_column_rule_and_value_and_the_others_stay() -> N
     assert got.table["payment_id"].to_pylist() == ["p3"]
 
 
-def test_null_in_a_column_that_has_none_is_bad_but_nan_in_a_float_column_is_null() -> None:
+def test_null_in_a_column_that_has_none_is_bad_and_nan_is_null() -> None:
     got = checked(payments(payment_id=[None, "p2", "p3"], amount=[1.0, None, math.nan]))
     assert [(one.row, one.column, one.rule) for one in got.bad] == [
         (1, "payment_id", "not null"),
         (2, "amount", "not null"),
+        (3, "amount", "not null"),
     ]
-    assert from_arrow(got.table["amount"], "float", nullable=False).to_list() == [None]
+    assert str(got.bad[2]) == "a.parquet row 3: amount = nan is against 'not null'"
 
 
 def test_a_checked_table_passes_a_second_check() -> None:
-    once = checked(payments(amount=[math.nan, 1.0], items=[None, 2]))
+    once = checked(payments(amount=[2.0, 1.0], items=[None, 2]))
     assert checked(once.table).bad == []
 
 
@@ -259,10 +259,34 @@ def test_a_validator_runs_and_its_values_are_taken() -> None:
     assert got.rows.tolist() == [1, 5]
 
 
-def test_a_validator_sees_nan_although_a_bound_would_refuse_it() -> None:
-    got = check(pa.table({"amount": [math.nan, 2.0]}), schema_of(Doubled), origin="t")
-    assert got.bad == []
-    assert from_arrow(got.table["amount"], "float").to_list() == [None, 4.0]
+def test_a_validator_sees_nan_as_null() -> None:
+    class Seen(BaseModel):
+        amount: float | None = Field(ge=0)
+
+        @field_validator("amount")
+        @classmethod
+        def no_nan(cls, value: float | None) -> float | None:
+            return -1.0 if value is None else value
+
+    rows = pa.table({"amount": [math.nan, 2.0]})
+    for table in (check(rows, schema_of(Seen), origin="t").table, check_rows(rows.to_pylist(), schema_of(Seen))):
+        assert table["amount"].to_pylist() == [-1.0, 2.0]
+
+
+def test_a_validator_cannot_put_nan_where_null_may_not_be() -> None:
+    class Lost(BaseModel):
+        amount: float
+
+        @field_validator("amount")
+        @classmethod
+        def lose(cls, value: float) -> float:
+            return math.nan if value == 3 else value
+
+    assert [str(one) for one in check(pa.table({"amount": [1.0, 3.0]}), schema_of(Lost), origin="t").bad] == [
+        "t row 2: amount = nan is against 'not null'"
+    ]
+    with pytest.raises(InvalidRows, match="rows row 1: amount = nan is against 'not null'"):
+        check_rows({"amount": 3.0}, schema_of(Lost))
 
 
 def test_a_validator_before_the_type_sees_the_raw_value() -> None:
@@ -311,7 +335,7 @@ def test_a_strict_model_takes_only_its_own_types_but_a_csv_file_has_only_text() 
         model_config = ConfigDict(strict=True)
         count: int
 
-    assert check(pa.table({"count": [1.0]}), schema_of(Strictly), origin="t").bad[0].rule == "int"
+    assert check(pa.table({"count": [1.0]}), schema_of(Strictly), origin="t").bad[0].rule == "strict int"
     assert check(pa.table({"count": ["1"]}), schema_of(Strictly), origin="t", from_text=True).bad == []
 
 
@@ -346,14 +370,14 @@ def test_all_bad_dicts_are_reported_together_and_none_is_accepted() -> None:
 
 
 def test_missing_values_of_frames_are_null_in_dicts_too() -> None:
-    row = {"payment_id": "p1", "event_time": pd.Timestamp(NOON), "amount": np.float64("nan"), "items": math.nan}
-    table = check_rows(row, schema_of(Payment))
-    assert from_arrow(table["amount"], "float").to_list() == [None]
-    assert table["items"].to_pylist() == [None]
+    row = {"payment_id": "p1", "event_time": pd.Timestamp(NOON), "amount": 1.0, "items": math.nan}
+    assert check_rows(row, schema_of(Payment))["items"].to_pylist() == [None]
+    with pytest.raises(InvalidRows, match=r"rows row 1: amount = .*nan.* is against 'not null'"):
+        check_rows(row | {"amount": np.float64("nan")}, schema_of(Payment))
 
 
 def test_nat_is_no_instant() -> None:
-    with pytest.raises(InvalidRows, match="event_time = None is against 'not null'"):
+    with pytest.raises(InvalidRows, match="event_time = NaT is against 'not null'"):
         check_rows({"payment_id": "p1", "event_time": pd.NaT, "amount": 1.0}, schema_of(Payment))
 
 

@@ -137,4 +137,4 @@ def _response(request: Request, status: int, body: bytes, headers: Mapping[str, 
 def _fields(bad: Iterable[BadRow]) -> Iterable[Field]:
     for one in bad:
         rule = one.rule if _DECLARED.match(one.rule) else "rule of the schema"
-        yield {"row": one.row - 1, "field": one.column, "rule": rule}
+        yield {"row": one.row, "field": one.column, "rule": rule}

@@ -17,7 +17,7 @@ _INTEGER: Schema = {"type": "integer"}
 _TEXT: Schema = {"type": "string"}
 _FIELD: Schema = {
     "type": "object",
-    "properties": {"row": _INTEGER, "field": _TEXT, "rule": _TEXT},
+    "properties": {"row": {"type": "integer", "minimum": 1}, "field": _TEXT, "rule": _TEXT},
     "required": ["row", "field", "rule"],
 }
 _ERROR: Schema = {

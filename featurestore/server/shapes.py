@@ -1,8 +1,8 @@
 """Types of requests and answers, generated from the declarations: what is checked is what ``/docs`` shows.
 
-A field takes exactly its kind: a boolean or text is no number, ``1.0`` is no integer, an instant is ISO 8601 text, and
-a name that is not declared is refused. The request model's own rules (``ge``, a ``Literal``, validators) are shown here
-and checked by the store, as they are for every other caller.
+A field takes what :mod:`featurestore.carriers` reads as its kind: a boolean or text is no number, ``1.5`` is no
+integer, an instant is ISO 8601 text; and a name that is not declared is refused. The request model's own rules (``ge``,
+a ``Literal``, validators) are shown here and checked by the store, as they are for every other caller.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +25,9 @@ from pydantic import (
     create_model,
 )
 
-from featurestore import schema, times
+from featurestore import carriers, schema, times
 from featurestore.definition import Source
+from featurestore.errors import row_number
 from featurestore.plan import ServicePlan
 from featurestore.server.failure import refused
 from featurestore.values import Kind
@@ -43,9 +44,19 @@ def _instant(given: object) -> datetime:
     return times.to_datetime(times.to_micros(given))
 
 
+def _reader(kind: Kind) -> BeforeValidator:
+    """Read what is of the kind in another type, such as ``1.0`` for an integer; the rest is left to be refused."""
+
+    def read(given: object) -> object:
+        found, fits = carriers.read(given, kind) if type(given) in (int, float) else (given, True)
+        return found if fits else given
+
+    return BeforeValidator(read)
+
+
 _TYPES: Mapping[Kind, Any] = {
-    "bool": StrictBool,
-    "int": Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)],
+    "bool": Annotated[StrictBool, _reader("bool")],
+    "int": Annotated[StrictInt, Field(ge=-(2**63), lt=2**63), _reader("int")],
     "float": Annotated[StrictFloat, Field(allow_inf_nan=False)],
     "str": StrictStr,
     "datetime": Annotated[datetime, BeforeValidator(_instant), WithJsonSchema(dict(_DATETIME))],
@@ -97,7 +108,7 @@ class Shape:
         self._parsed = tuple(one.name for one in self.columns if one.kind == "datetime")
         self.schema: dict[str, Any] = self.model.model_json_schema(by_alias=True)
 
-    def row(self, given: Any, number: int = 0) -> dict[str, Any]:
+    def row(self, given: Any, number: int = 1) -> dict[str, Any]:
         """Return one row as the store takes it: fields that were not given stay out, instants are datetimes.
 
         Raises
@@ -130,7 +141,7 @@ class Shape:
             raise refused(422, "invalid_request", 'Give one JSON object: {"rows": [...]}, and nothing else in it.')
         if len(given["rows"]) > limit:
             raise refused(422, "too_many_rows", f"There are {len(given['rows']):,} rows; {limit:,} go at once.")
-        return [self.row(one, number) for number, one in enumerate(given["rows"])]
+        return [self.row(one, row_number(place)) for place, one in enumerate(given["rows"])]
 
 
 def request_of(plan: ServicePlan) -> Shape:
