@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featurestore import facts
+from featurestore import facts, purity
 from featurestore.collect import Collected, Declared, Place, collect
 from featurestore.definition import (
     AS_OF,
@@ -149,6 +149,7 @@ def _check(collected: Collected, outputs: Mapping[str, Listed], prints: Fingerpr
             prints.of(name)
         except DefinitionError as error:
             yield listed, f"feature {name!r}: {error}"
+    yield from purity.problems(collected.features)
     for service in collected.services:
         try:
             compile_service(service, outputs)

@@ -138,7 +138,13 @@ def _headless(node: ast.AST) -> ast.AST:
 
 
 class _Spread(ast.NodeTransformer):
-    """Turns f-strings into tuples of what they hold: unparsing them fails for some quotes."""
+    """Turns f-strings into tuples of what they hold: unparsing them fails for some quotes.
+
+    A name that is nonlocal becomes global: what it is bound in is not part of the definition.
+    """
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
+        return ast.Global(node.names)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         self.generic_visit(node)
