@@ -6,12 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from featurestore import arrivals, filling, ingest, lookup, materialize, reading, settings, times, training
+from featurestore import arrivals, filling, ingest, lookup, materialize, reading, settings, times, training, trials
 from featurestore.applied import AppliedRegistry, Change
 from featurestore.compatible import check_schema
 from featurestore.definition import FeatureService, OnInvalid, Source, SourceBy
 from featurestore.engine.local import LocalEngine
-from featurestore.errors import NotMaterialized, RequestError, SpineError, UnknownService, row_number, suggest
+from featurestore.errors import (
+    DefinitionProblems,
+    NotMaterialized,
+    RequestError,
+    SpineError,
+    UnknownService,
+    row_number,
+    suggest,
+)
 from featurestore.ingest import Ingested
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
@@ -21,6 +29,7 @@ from featurestore.online.sqlite import SQLiteStore
 from featurestore.plan import ServicePlan, compile_service
 from featurestore.registry import Registry
 from featurestore.training import TrainingSet, TrainingSets
+from featurestore.trials import Checked
 
 Progress = Callable[[str], None]
 
@@ -60,6 +69,7 @@ class FeatureStore:
         self.root = Path(root).resolve()
         self.home = Path(home)
         self.registry = Registry.of(definitions, root=self.root)
+        self._definitions = definitions
         self._clock = clock
         self._retain = None if retain is None else times.duration(retain)
         self._plans = {
@@ -77,6 +87,26 @@ class FeatureStore:
         return cls(found["definitions"], found["home"], clock=clock, root=folder, retain=retain)
 
     # -- definitions ------------------------------------------------------------------------------------------------
+
+    def check(self, *, quick: bool = False) -> Checked:
+        """Ask the features of every service for the same rows in many ways: all must give the same bits (S14).
+
+        Whole, one by one, in another order, beside other rows, and, where the definitions are files, in another
+        process; on made-up events of the sources' schemas, and on some of those that are loaded. A second or two per
+        service; ``quick`` leaves it out: that the declarations are right together was checked when the store opened.
+
+        Raises
+        ------
+        DefinitionProblems
+            If a feature gives another value, or raises: it names the feature, how it was asked, the row, both values.
+        """
+        asked = () if quick else self._plans.values()
+        files = self.root / self._definitions if isinstance(self._definitions, (str, Path)) else None
+        log = self.log if self.home.is_dir() else None
+        problems, checked = trials.check(asked, log, None if quick else files, self.root)
+        if problems:
+            raise DefinitionProblems(tuple(problems))
+        return checked
 
     def plan(self) -> Sequence[Change]:
         """What has changed in the declarations since they were applied, feature by feature with the difference."""

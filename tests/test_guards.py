@@ -57,6 +57,7 @@ FLOORS = (
         "spine",
         "view",
         "deliveries",
+        "specimens",
     ),
     ("log", "online", "engine"),
     (
@@ -74,6 +75,9 @@ FLOORS = (
         "models",
         "apikeys",
         "simulate",
+        "metamorphic",
+        "fresh",
+        "trials",
     ),
     ("store",),
     ("cli", "server", "demo", "scaffold", "__init__", "__main__"),

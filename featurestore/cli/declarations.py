@@ -27,15 +27,21 @@ class Kind(StrEnum):
 Name = Annotated[str, typer.Argument(help="Name of an entity, source, feature, feature's output or service.")]
 
 
-def check(session: Session) -> Answer:
+def check(
+    session: Session,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Read the declarations only; ask no feature.")] = False,
+) -> Answer:
     """Check the declarations; name every problem there is.
 
-    Problems come with file and line, all at once.
+    Problems come with file and line, all at once. Features are asked for the same rows in many ways, and must give the
+    same bits: whole, one by one, in another order, in another process.
     """
     from featurestore.store import FeatureStore
 
-    with FeatureStore.open(session.project) as store:
+    with session.progress("checking the definitions"), FeatureStore.open(session.project) as store:
         registry = store.registry
+        asked = None if quick else dataclasses.asdict(store.check())
         document = {
             "entities": len(registry.entities),
             "sources": len(registry.sources),
@@ -49,7 +55,8 @@ def check(session: Session) -> Answer:
         f"{counted(document['features'], 'feature')} with {counted(document['outputs'], 'output')}",
         counted(document["services"], "service"),
     ]
-    return Answer(document, [f"The definitions are right: {', '.join(counts)}."], "plan (what would change)")
+    blocks = [f"The definitions are right: {', '.join(counts)}.", *(_asked(asked) if asked else ())]
+    return Answer({**document, "asked": asked}, blocks, "plan (what would change)")
 
 
 def plan(
@@ -141,6 +148,15 @@ def lineage(session: Session, name: Name) -> Answer:
         found = dataclasses.asdict(store.registry.lineage(name))
     lines = [f"{way}: {', '.join(found[way]) or 'nothing'}" for way in ("upstream", "downstream")]
     return Answer({"name": name, **found}, lines, f"show {name} (its code and parameters)")
+
+
+def _asked(asked: Document) -> Iterator[str]:
+    """Words for what was asked, and for what could not be."""
+    on = " and loaded" if asked["on_loaded"] else ""
+    where = ", another process among them" if asked["in_another_process"] else ""
+    yield f"{counted(asked['rows'], 'row')} on made-up{on} events gave the same bits in every way of asking{where}."
+    if asked["unmade"]:
+        yield f"No rows could be made up for {', '.join(asked['unmade'])}: its schemas' rules are too narrow to guess."
 
 
 def _changes(changes: Sequence[Document], *, full: bool) -> Iterator[str | Code]:

@@ -20,19 +20,24 @@ class LocalEngine:
         self, plan: ServicePlan, spine: Spine, log: EventLog, position: int, not_finite: dict[str, int]
     ) -> Mapping[str, Values]:
         """Features of each row, seeing the log up to ``position`` (or up to the spine's own position per row)."""
-        tables: dict[str, pa.Table] = {}
-        events: dict[str, Events] = {}
-        entities: dict[Keyed, IntArray] = {}
-        for view in plan.views:
-            source = view.source
-            if source.name not in tables:
-                tables[source.name] = read(source, log, position, with_position=spine.position is not None)
-            roles = [keyed for keyed in plan.keyed if keyed.view.name == view.name]
-            events[view.name], codes = events_of(
-                view, tables[source.name], [_key_columns(spine, keyed) for keyed in roles]
-            )
-            entities |= dict(zip(roles, codes, strict=True))
-        return evaluate(plan, spine, events, entities, not_finite)
+        sources = {view.source.name: view.source for view in plan.views}
+        each = spine.position is not None
+        tables = {name: read(one, log, position, with_position=each) for name, one in sources.items()}
+        return over(plan, spine, tables, not_finite)
+
+
+def over(
+    plan: ServicePlan, spine: Spine, tables: Mapping[str, pa.Table], not_finite: dict[str, int] | None = None
+) -> Mapping[str, Values]:
+    """Features of each row, seeing the events in these tables: by source, with ``__known_at``, in any order."""
+    events: dict[str, Events] = {}
+    entities: dict[Keyed, IntArray] = {}
+    for view in plan.views:
+        roles = [keyed for keyed in plan.keyed if keyed.view.name == view.name]
+        asked = [_key_columns(spine, keyed) for keyed in roles]
+        events[view.name], codes = events_of(view, tables[view.source.name], asked)
+        entities |= dict(zip(roles, codes, strict=True))
+    return evaluate(plan, spine, events, entities, not_finite)
 
 
 def read(source: Source, log: EventLog, position: int | None, *, with_position: bool = False) -> pa.Table:
