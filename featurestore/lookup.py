@@ -14,7 +14,7 @@ from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import difference, fits, signature_of
-from featurestore.plan import ServicePlan
+from featurestore.plan import Keyed, ServicePlan
 from featurestore.unpacking import Unpacker
 from featurestore.values import Values
 from featurestore.view import tie_columns
@@ -67,6 +67,16 @@ def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     return Prepared(plan, fingerprint, unpackers, signatures, {view.name: plan.reach(view) for view in plan.views})
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Rows, and what one read of the online store found for them: all that :func:`evaluate` is given."""
+
+    spine: Spine
+    events: Mapping[str, Events]
+    entities: Mapping[Keyed, IntArray]
+    position: int
+
+
 def lookup_many(
     service: Prepared,
     rows: Sequence[Mapping[str, Any]],
@@ -76,9 +86,28 @@ def lookup_many(
     as_of: Sequence[int] | int | None,
     untouched: Callable[[Source], bool],
 ) -> list[Vector]:
-    """One vector per row, in order. ``as_of`` (microseconds UTC) for all, one per row, or ``None`` for now.
+    """One vector per row, in order; see :func:`find` for the parameters, and for what it raises."""
+    if not rows:
+        return []
+    found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched)
+    made = evaluate(service.plan, found.spine, found.events, found.entities)
+    return _vectors(service, made, found.spine.as_of, found.position)
 
-    ``untouched`` tells whether a source has no event at all.
+
+def find(
+    service: Prepared,
+    rows: Sequence[Mapping[str, Any]],
+    online: OnlineStore,
+    *,
+    now: int,
+    as_of: Sequence[int] | int | None,
+    untouched: Callable[[Source], bool],
+    whole: bool = False,
+) -> Found:
+    """Read what one or more rows see. ``as_of`` (microseconds UTC) for all, one per row, or ``None`` for now.
+
+    ``untouched`` tells whether a source has no event at all. With ``whole``, events are read that lie before every
+    window too.
 
     Raises
     ------
@@ -89,8 +118,6 @@ def lookup_many(
     NotMaterialized
         If the online store has not been filled for this service, or was for other declarations, or lacks events.
     """
-    if not rows:
-        return []
     asked = np.broadcast_to(np.asarray(now if as_of is None else as_of, np.int64), (len(rows),))
     typed = spine.from_rows(service.plan, rows, asked)
     texts = {keyed: keys.texts_of([typed.columns[name] for name in keyed.columns]) for keyed in service.plan.keyed}
@@ -101,7 +128,8 @@ def lookup_many(
             if text is not None:
                 places.setdefault(text, len(places))
     oldest = int(asked.min())
-    since = {view: None if reach is None else oldest - reach for view, reach in service.reaches.items()}
+    reaches = {view: None if whole else reach for view, reach in service.reaches.items()}
+    since = {view: None if reach is None else oldest - reach for view, reach in reaches.items()}
     try:
         snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
     except UnicodeEncodeError as error:
@@ -112,8 +140,7 @@ def lookup_many(
         view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
     }
     entities = {keyed: _indices(found, wants[keyed.view.name]) for keyed, found in texts.items()}
-    made = evaluate(service.plan, Spine(asked, typed.columns), events, entities)
-    return _vectors(service, made, asked, snapshot.position)
+    return Found(Spine(asked, typed.columns), events, entities, snapshot.position)
 
 
 def _instants(asked: IntArray, now: int, stamp: int, *, given: bool) -> IntArray:

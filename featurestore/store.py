@@ -6,7 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from featurestore import arrivals, filling, ingest, lookup, materialize, reading, settings, times, training, trials
+from featurestore import (
+    arrivals,
+    explain,
+    filling,
+    ingest,
+    lookup,
+    materialize,
+    reading,
+    settings,
+    times,
+    training,
+    trials,
+)
 from featurestore.applied import AppliedRegistry, Change
 from featurestore.compatible import check_schema
 from featurestore.definition import FeatureService, OnInvalid, Source, SourceBy
@@ -20,6 +32,7 @@ from featurestore.errors import (
     row_number,
     suggest,
 )
+from featurestore.explain import Explanation
 from featurestore.ingest import Ingested
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
@@ -255,6 +268,46 @@ class FeatureStore:
         listed = rows if isinstance(rows, (list, tuple)) else reading.read_spine(rows, self.root).to_pylist()
         asked = _instants(as_of, len(listed))
         return lookup.lookup_many(prepared, listed, self.online, now=self.now(), as_of=asked, untouched=self._untouched)
+
+    def explain(
+        self,
+        service: str | FeatureService,
+        feature: str,
+        row: Mapping[str, Any],
+        as_of: Any = None,
+        *,
+        limit: int | None = None,
+    ) -> Explanation:
+        """Show what one value is made of: the window's edges, its events, those just outside, a row feature's operands.
+
+        Parameters
+        ----------
+        service, row, as_of
+            As for :meth:`lookup`, whose value it explains.
+        feature
+            Name of a value that the service gives, or that a feature of it needs.
+        limit
+            Show so many of a window's newest events, by default all.
+
+        Raises
+        ------
+        UnknownService
+            If the service has no such feature.
+        InvalidRequest, KeyTypeMismatch, AsOfError
+            As :meth:`lookup`.
+        """
+        prepared = self._prepare(_name_of(service))
+        asked = None if as_of is None else times.to_micros(as_of)
+        return explain.explain(
+            prepared,
+            feature,
+            row,
+            self.online,
+            now=self.now(),
+            as_of=asked,
+            untouched=self._untouched,
+            limit=limit,
+        )
 
     # -- models -----------------------------------------------------------------------------------------------------
 

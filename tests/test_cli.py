@@ -371,6 +371,29 @@ def test_a_lookup_takes_a_json_object(run: Run) -> None:
     assert told(run, "lookup", "fraud", code=2)["error"]["type"] == "UsageError"
 
 
+def test_an_explanation_shows_the_events_that_count_and_those_that_do_not(run: Run) -> None:
+    run("materialize")
+    given = ("explain", "fraud", "share", "customer_id=1", "asked=2", "--as-of", "2026-01-01T11:00:00Z")
+    document = told(run, *given)
+    share, spend = document["steps"]
+    assert (document["value"], share["operands"]["spend_1d"]) == (0.2, 10.0)
+    assert spend["look"]["begin"] == "2025-12-31T11:00:00.000000Z"
+    assert [(one["columns"]["payment_id"], one["why"]) for one in spend["look"]["events"]] == [
+        ("p1", None),
+        ("p2", "at_end"),
+    ]
+    printed = run(*given)[1]
+    for words in ("share = 0.2", "from 2025-12-31T11:00:00.000000Z (in it) to 2026-01-01T11:00:00.000000Z (not in it)"):
+        assert words in printed
+    assert [line.split()[2:] for line in printed.splitlines() if line.startswith("2026")] == [
+        ["p1", "10.0", "counts"],
+        ["p2", "6.0", "at", "the", "window's", "end,", "which", "is", "open"],
+    ]
+    assert (
+        told(run, "explain", "fraud", "shares", "customer_id=1", "asked=2", code=1)["error"]["type"] == "UnknownService"
+    )
+
+
 def test_a_never_seen_entity_has_nulls_not_errors(run: Run) -> None:
     run("materialize")
     features = told(run, "lookup", "fraud", "customer_id=99", "asked=2")["features"]

@@ -71,6 +71,7 @@ FLOORS = (
         "materialize",
         "training",
         "lookup",
+        "explain",
         "testing",
         "models",
         "apikeys",

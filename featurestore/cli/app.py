@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "training-set": command(features.training_set, interrupted=features.TRAINING_INTERRUPTED),
     "training-sets": command(features.training_sets),
     "lookup": command(features.lookup),
+    "explain": command(features.explain),
     "predict": command(models.predict),
     "status": command(upkeep.status),
     "verify-log": command(upkeep.verify_log),

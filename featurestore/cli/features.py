@@ -1,15 +1,15 @@
-"""Commands that give features: training-set, training-sets, lookup."""
+"""Commands that give features: training-set, training-sets, lookup, explain."""
 
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from featurestore.cli.session import Session
-from featurestore.cli.terminal import Answer, Table, counted
+from featurestore.cli.terminal import Answer, Table, counted, plain
 from featurestore.errors import RequestError
 
 TRAINING_INTERRUPTED = "A training set is written whole or not at all: unless `training-sets` lists it, there is none."
@@ -104,6 +104,72 @@ def lookup(
     table = Table(("feature", "value"), [(name, _exactly(value)) for name, value in vector.items()])
     seen = f"As of {vector.as_of:%Y-%m-%dT%H:%M:%S.%fZ}, position {vector.position:,}."
     return Answer(document, [table, seen], f"training-set {service} SPINE (the same features for many rows)")
+
+
+def explain(
+    session: Session,
+    service: ServiceName,
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of one value of the service.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Entity keys and request fields.", show_default=False),
+    ] = None,
+    *,
+    json_row: Annotated[str | None, typer.Option(metavar="OBJECT", help="The same as one JSON object.")] = None,
+    as_of: Annotated[str | None, typer.Option(metavar="INSTANT", help="ISO 8601, naive is UTC. Default: now.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Newest events of a window to show. Default: all.")] = None,
+) -> Answer:
+    """Show what one value is made of: window edges, events, operands.
+
+    Events of the entity that do not count are listed too, those nearest to the window, each with the reason.
+    """
+    if (json_row is None) == (not pairs):
+        raise typer.BadParameter("Give KEY=VALUE pairs, or --json-row '{...}'.")
+    from featurestore.cli import given
+    from featurestore.plan import compile_service
+    from featurestore.store import FeatureStore
+
+    with FeatureStore.open(session.project) as store:
+        columns = compile_service(store.registry.service(service), store.registry.outputs).columns
+        row = given.row_of(pairs or [], columns) if json_row is None else given.json_row(json_row)
+        document = store.explain(service, feature, row, as_of=as_of, limit=limit).to_dict()
+    blocks = [block for step in document["steps"] for block in _step(step)]
+    seen = f"As of {document['as_of']:%Y-%m-%dT%H:%M:%S.%fZ}, position {document['position']:,}."
+    return Answer(document, [*blocks, seen], f"show {document['steps'][0]['feature']} (its code)")
+
+
+def _step(step: Mapping[str, Any]) -> Iterator[str | Table]:
+    """Yield a value, then its operands or its window with a line per event."""
+    value = "null" if step["value"] is None else _exactly(step["value"])
+    yield f"{step['name']} = {plain(value)}"
+    if step["operands"] is not None:
+        made = [(name, _exactly(one)) for name, one in step["operands"].items()]
+        yield Table(("operand", "value"), made) if made else "  without operands"
+        yield ""
+        return
+    from featurestore.explain import WORDS
+
+    look = step["look"]
+    begin = "the beginning" if look["begin"] is None else f"{plain(look['begin'])} (in it)"
+    edge = "in it" if look["end_closed"] else "not in it"
+    key = ", ".join(f"{name}={plain(_exactly(one))}" for name, one in look["key"].items())
+    outside = "".join(f", {count:,} {WORDS[why]}" for why, count in look["outside"].items())
+    yield f"  {look['source']} of {look['entity']} {key}, from {begin} to {plain(look['end'])} ({edge})"
+    listed = sum(one["why"] is None for one in look["events"])
+    cut = f" (the newest {listed:,} are listed)" if listed < look["count"] else ""
+    yield f"  {counted(look['count'], 'event')}{cut}{outside}"
+    if look["events"]:
+        names = list(look["events"][0]["columns"])
+        rows = [
+            (
+                *(plain(one[clock]) for clock in ("event_time", "known_at")),
+                *(_exactly(one["columns"][name]) for name in names),
+                WORDS.get(one["why"], "counts"),
+            )
+            for one in look["events"]
+        ]
+        yield Table(("event_time", "known_at", *names, ""), rows)
+    yield ""
 
 
 def _check_output(output: Path, *, replace: bool) -> None:
