@@ -81,7 +81,7 @@ FLOORS = (
         "trials",
     ),
     ("store",),
-    ("cli", "server", "demo", "scaffold", "__init__", "__main__"),
+    ("status", "cli", "server", "demo", "scaffold", "__init__", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

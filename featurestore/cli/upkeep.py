@@ -14,42 +14,11 @@ COMPACTION_INTERRUPTED = (
 
 def status(session: Session) -> Answer:
     """Show what the store holds: events, views, positions."""
-    from featurestore.plan import compile_service
+    from featurestore.status import status as told
     from featurestore.store import FeatureStore
 
     with FeatureStore.open(session.project) as store:
-        log, registry = store.log, store.registry
-        online, filled = store.online.state(), store.online.views()
-        plans = [compile_service(service, registry.outputs) for service in registry.services.values()]
-        document: dict[str, Any] = {
-            "home": store.home,
-            "position": online.position,
-            "log_position": log.position,
-            "taken_over": log.taken_over,
-            "waiting": sum(1 for _ in store.online.journal(log.taken_over)),
-            "unapplied": len(store.plan()),
-            "sources": [
-                {
-                    "source": name,
-                    "rows": log.rows(name),
-                    "segments": len(log.segments(name)),
-                    "bytes": sum(one.size for one in log.segments(name)),
-                    "files": len(log.parts(name)),
-                    "quarantined": log.quarantined_count(name),
-                }
-                for name in registry.sources
-            ],
-            "views": [
-                {
-                    "view": name,
-                    "filled": name in filled and filled[name].complete,
-                    "runs": len(filled[name].runs) if name in filled else 0,
-                    "since": _instant(filled[name].horizon) if name in filled else None,
-                }
-                for name in dict.fromkeys([*(view.name for plan in plans for view in plan.views), *filled])
-            ],
-            "training_sets": len(store.training_sets()),
-        }
+        document = told(store)
     return Answer(document, _shown(document), _following(document))
 
 
@@ -106,9 +75,3 @@ def _following(document: dict[str, Any]) -> str:
     if not all(one["filled"] for one in document["views"]):
         return "materialize (fill the online views)"
     return "lookup SERVICE KEY=VALUE (the features of one entity, now)"
-
-
-def _instant(micros: int | None) -> str | None:
-    from featurestore import times
-
-    return None if micros is None else times.isoformat(micros)

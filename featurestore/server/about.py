@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 from starlette.responses import Response
 
 from featurestore.errors import FeatureStoreError
+from featurestore.registry import Registry
 from featurestore.server import answers, openapi
 from featurestore.server.failure import refused
 from featurestore.server.page import Page
@@ -49,11 +50,16 @@ def add(app: FastAPI, serving: Serving) -> None:
 _KINDS = {"entity": "entities", "source": "sources", "feature": "features", "service": "services"}
 
 
-def _registry(serving: Serving) -> Handler:
-    told: dict[str, list[Any]] = {name: [] for name in _KINDS.values()}
-    for fact in serving.store.registry.facts():
+def declared(registry: Registry) -> dict[str, list[dict[str, Any]]]:
+    """Facts of every declaration by kind, in declared order: what ``GET /registry`` answers and the pages show."""
+    told: dict[str, list[dict[str, Any]]] = {name: [] for name in _KINDS.values()}
+    for fact in registry.facts():
         told[_KINDS[fact.kind]].append({name: value for name, value in asdict(fact).items() if name != "kind"})
-    document = answers.dumps(told)
+    return told
+
+
+def _registry(serving: Serving) -> Handler:
+    document = answers.dumps(declared(serving.store.registry))
 
     async def registry() -> Response:
         return Response(document, media_type=answers.JSON)
