@@ -27,11 +27,13 @@ class Catalogue:
             self._kinds.setdefault(fact.name, []).append(fact.kind)
 
     def all(self, search: str) -> dict[str, Any]:
-        """Everything whose name, or a value's name, holds the text; by kind, in declared order."""
-        found = {
-            kind: [one for one in declared if any(search.casefold() in name.casefold() for name in _names(one))]
-            for kind, declared in self._told.items()
-        }
+        """Everything whose name holds the text, or a feature's value's name; by kind, in declared order."""
+
+        def holds(kind: str, fact: Document) -> bool:
+            names = [fact["name"], *(fact["parameters"]["outputs"] if kind == "features" else ())]
+            return any(search.casefold() in name.casefold() for name in names)
+
+        found = {kind: [one for one in declared if holds(kind, one)] for kind, declared in self._told.items()}
         models = [one for one in self.models() if search.casefold() in one["name"].casefold()]
         return {"search": search, **found, "models": models}
 
@@ -150,10 +152,6 @@ class Catalogue:
             return {"history": [], "waiting": None, "unreadable": str(error)}
         history = [{"number": n, "at": at, "change": change} for n, at, change in reversed(applied) if change]
         return {"history": history, "waiting": waiting, "unreadable": None}
-
-
-def _names(fact: Document) -> list[str]:
-    return [fact["name"], *fact["parameters"].get("outputs", ())]
 
 
 def _first(description: str) -> str:

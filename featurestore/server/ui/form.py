@@ -119,7 +119,7 @@ def _field(column: Column, asked: Asked, error: str | None) -> Field:
     text = asked.texts.get(name, "" if asked.sent else default)
     needed = column.kind != "bool" and column.required and not column.nullable
     rules = [
-        f"{sign} {shown[rule]:g}"
+        f"{sign} {shown[rule]:,}".removesuffix(".0")
         for rule, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
         if rule in shown
     ]
@@ -135,8 +135,13 @@ def _document(shape: Shape, texts: Mapping[str, str]) -> Iterator[tuple[str, Any
     sent = [name.removeprefix(_PREFIX) for name in texts if name.startswith(_PREFIX)]
     for name in dict.fromkeys([*columns, *sent]):
         text, column = texts.get(_PREFIX + name, ""), columns.get(name)
-        if text or (column is not None and column.required and (column.nullable or column.kind == "str")):
+        if text or (column is not None and column.required and _may_be_empty(column)):
             yield name, _value(column, text)
+
+
+def _may_be_empty(column: Column) -> bool:
+    """Whether an empty field says something: null, or a text that may be any."""
+    return column.nullable or (column.kind == "str" and "enum" not in _flat(column.shown or {}))
 
 
 def _value(column: Column | None, text: str) -> Any:
