@@ -23,10 +23,15 @@ from featurestore import times
 from featurestore.errors import NewerFormat, RequestError, StoreDamaged, suggest
 
 SCOPES: Final = ("read", "ingest", "predict", "admin")
-"""``read``: features, registry, metrics; ``ingest``: events; ``predict``: predictions; ``admin``: all of it."""
+"""``read``: features, registry, metrics; ``ingest``: events, outcomes; ``predict``; ``admin``: all.
+
+``read:fraud`` is for that feature service alone, ``ingest:payments`` for that source or model, ``predict:risk`` for
+that model.
+"""
 
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,62}")
+_SCOPE = re.compile(r"admin|(read|ingest|predict)(:[A-Za-z_][A-Za-z0-9_]{0,62})?")
 _KEY = re.compile(rb"fs_([0-9a-f]{12})_([a-z2-7]{52})")
 _NO_HASH = "0" * 64  # compared with where no key is found, so that both ways take the same time
 
@@ -47,9 +52,9 @@ class ApiKey:
         """Whether it is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
-    def may(self, scope: str) -> bool:
-        """Whether it has a scope; ``admin`` has all."""
-        return scope in self.scopes or "admin" in self.scopes
+    def may(self, scope: str, name: str | None = None) -> bool:
+        """Whether it has a scope, or has it for what is so named; ``admin`` has all."""
+        return bool({scope, f"{scope}:{name}", "admin"} & set(self.scopes))
 
     def document(self) -> dict[str, Any]:
         """What may be shown of it: everything but the hash, instants as ISO 8601."""
@@ -84,12 +89,14 @@ class ApiKeys:
         """
         if not _NAME.fullmatch(name):
             raise RequestError(f"{name!r} is no name for a key: give letters, digits, spaces or ._@-, at most 63.")
-        unknown = [scope for scope in scopes if scope not in SCOPES]
+        unknown = [scope for scope in scopes if not _SCOPE.fullmatch(scope)]
         if unknown or not scopes:
             asked = f"There is no scope {unknown[0]!r}." if unknown else "A key needs a scope."
-            raise RequestError(f"{asked} Scopes are: {', '.join(SCOPES)}.")
+            raise RequestError(
+                f"{asked} Scopes are: {', '.join(SCOPES)}; but for admin also of one name, such as read:fraud."
+            )
         secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
-        chosen = tuple(scope for scope in SCOPES if scope in scopes)
+        chosen = tuple(sorted(set(scopes), key=lambda one: (SCOPES.index(one.partition(":")[0]), one)))
         expires = None if lifetime is None else now + lifetime
         with self._changing() as keys:
             one = ApiKey(secrets.token_hex(6), name, chosen, _hash(secret.encode()), now, expires)

@@ -8,7 +8,7 @@ from typing import Any
 from featurestore.errors import OperationError, suggest
 from featurestore.times import duration
 
-NAMES = ("definitions", "home", "retain")
+NAMES = ("definitions", "home", "retain", "served_sample", "served_retain", "served_max_mb")
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -16,7 +16,8 @@ def load(root: Path) -> dict[str, Any]:
 
     ``definitions`` is the folder or file of declarations (default ``definitions``); ``home`` the store's own folder
     (default ``.featurestore``); ``retain`` how far back a lookup's ``as_of`` may lie (default ``None``: as far as
-    there are events).
+    there are events); ``served_sample``, ``served_retain`` and ``served_max_mb`` are what the server's log keeps, see
+    :class:`featurestore.monitoring.recorder.Keeping`.
 
     Raises
     ------
@@ -31,6 +32,9 @@ def load(root: Path) -> dict[str, Any]:
         definitions: Path = Path("definitions")
         home: Path = Path(".featurestore")
         retain: str | None = None
+        served_sample: float = 1.0
+        served_retain: str = "30d"
+        served_max_mb: int = 1000
 
     given = {name: value for name, value in _project(root).items() if not _in_environment(name)}
     try:
@@ -38,7 +42,8 @@ def load(root: Path) -> dict[str, Any]:
         retain = None if settings.retain is None else duration(settings.retain)
     except ValueError as error:
         raise OperationError(f"[tool.featurestore] in {root / 'pyproject.toml'}, or FEATURESTORE_*: {error}") from error
-    return {"definitions": root / settings.definitions, "home": root / settings.home, "retain": retain}
+    served = {name: getattr(settings, name) for name in NAMES if name.startswith("served_")}
+    return {"definitions": root / settings.definitions, "home": root / settings.home, "retain": retain, **served}
 
 
 def _in_environment(name: str) -> bool:

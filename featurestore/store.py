@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,9 @@ from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
 from featurestore.materialize import Materialized
 from featurestore.models import Models, ModelVersion, Prediction
+from featurestore.monitoring.recorder import Keeping, Recorder
+from featurestore.monitoring.served import ServiceOrigin
+from featurestore.monitoring.served_log import Served, ServedLog, Wanted
 from featurestore.online.sqlite import SQLiteStore
 from featurestore.plan import ServicePlan, compile_service
 from featurestore.registry import Registry
@@ -63,6 +67,8 @@ class FeatureStore:
     retain
         How far back a lookup's ``as_of`` may lie (``"7d"``); the online store drops what no such lookup needs. By
         default it keeps all.
+    keeping
+        How much a server keeps of what it serves.
 
     Raises
     ------
@@ -78,12 +84,14 @@ class FeatureStore:
         clock: times.Clock | None = None,
         root: str | Path = ".",
         retain: str | None = None,
+        keeping: Keeping = Keeping(),  # noqa: B008 - frozen
     ) -> None:
         self.root = Path(root).resolve()
         self.home = Path(home)
         self.registry = Registry.of(definitions, root=self.root)
         self._definitions = definitions
         self._clock = clock
+        self._keeping = keeping
         self._retain = None if retain is None else times.duration(retain)
         self._plans = {
             name: compile_service(one, self.registry.outputs) for name, one in self.registry.services.items()
@@ -97,7 +105,8 @@ class FeatureStore:
         folder = Path(root).resolve()
         found = settings.load(folder)
         retain = None if found["retain"] is None else times.format_duration(found["retain"])
-        return cls(found["definitions"], found["home"], clock=clock, root=folder, retain=retain)
+        keeping = Keeping(found["served_sample"], found["served_retain"], found["served_max_mb"])
+        return cls(found["definitions"], found["home"], clock=clock, root=folder, retain=retain, keeping=keeping)
 
     # -- definitions ------------------------------------------------------------------------------------------------
 
@@ -419,6 +428,50 @@ class FeatureStore:
     def rollback(self, model: str, alias: str = "champion") -> ModelVersion:
         """Point an alias of a model back at the version before."""
         return self.saved_models.rollback(model, alias, at=self.now())
+
+    # -- in service -------------------------------------------------------------------------------------------------
+
+    def served(
+        self,
+        service: str | FeatureService | None = None,
+        since: Any = None,
+        until: Any = None,
+        model: str | None = None,
+        *,
+        request_id: str | None = None,
+        last: int | None = None,
+    ) -> Served:
+        """Vectors that servers have given, in order of time.
+
+        Parameters
+        ----------
+        service, model, request_id
+            Only of these; ``model`` is ``name`` or ``name@version``.
+        since, until
+            First instant, and the one after the last.
+        last
+            So many of the newest.
+        """
+        named = None if service is None else _name_of(service)
+        begin, end = (None if one is None else times.to_micros(one) for one in (since, until))
+        return self.served_log.read(Wanted(named, begin, end, model, request_id), last=last)
+
+    @functools.cached_property
+    def served_log(self) -> ServedLog:
+        """What servers have written down; its ``rows`` are for reading more than memory holds."""
+        return ServedLog(self.home / "served")
+
+    def recorder(self, **told: Any) -> Recorder:
+        """Begin to write down what this process serves; for servers, who call its ``record`` and ``close``."""
+        services = {name: self._origin(name, plan) for name, plan in self._plans.items()}
+        libraries = {"featurestore": metadata.version("featurestore"), **training.environment()}
+        return Recorder(self.served_log.folder, self._keeping, libraries, services, clock=self.now, **told)
+
+    def _origin(self, service: str, plan: ServicePlan) -> ServiceOrigin:
+        inputs = {column.name: column.kind for column in plan.columns}
+        kinds = {name: plan.kinds[name][0] for name in plan.outputs}
+        prints = {name: self.registry.fingerprints[name] for name in plan.outputs}
+        return ServiceOrigin(self.registry.service_fingerprints[service], inputs, kinds, prints)
 
     # -- within -----------------------------------------------------------------------------------------------------
 

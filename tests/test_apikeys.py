@@ -75,6 +75,18 @@ def test_admin_has_every_scope_and_others_their_own() -> None:
     assert [reader.may(scope) for scope in ("read", "ingest", "predict", "admin")] == [True, False, False, False]
 
 
+def test_a_scope_may_be_for_one_name_alone(keys: ApiKeys) -> None:
+    made, _ = keys.create("shop", ["predict:risk", "read:fraud", "ingest"], now=NOW)
+    assert made.scopes == ("read:fraud", "ingest", "predict:risk")
+    assert (made.may("read", "fraud"), made.may("read", "fraud_2"), made.may("read"), made.may("read", None)) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert (made.may("ingest", "payments"), made.may("ingest"), made.may("predict", "fraud")) == (True, True, False)
+
+
 def test_what_is_shown_of_a_key_is_not_its_hash(keys: ApiKeys) -> None:
     made, _ = keys.create("guest", ["read"], now=0, lifetime=DAY)
     assert made.document() == {
@@ -89,7 +101,14 @@ def test_what_is_shown_of_a_key_is_not_its_hash(keys: ApiKeys) -> None:
 
 @pytest.mark.parametrize(
     ("name", "scopes", "said"),
-    [("", ["read"], "no name"), ("x\ny", ["read"], "no name"), ("x", [], "needs a scope"), ("x", ["root"], "'root'")],
+    [
+        ("", ["read"], "no name"),
+        ("x\ny", ["read"], "no name"),
+        ("x", [], "needs a scope"),
+        ("x", ["root"], "'root'"),
+        ("x", ["read:a b"], "read:a b"),
+        ("x", ["admin:a"], "admin:a"),
+    ],
 )
 def test_a_key_that_cannot_be_is_refused(keys: ApiKeys, name: str, scopes: list[str], said: str) -> None:
     with pytest.raises(RequestError, match=said):

@@ -74,6 +74,7 @@ FLOORS = (
         "explain",
         "testing",
         "models",
+        "monitoring",
         "apikeys",
         "simulate",
         "metamorphic",

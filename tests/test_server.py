@@ -163,6 +163,23 @@ def test_keys_open_what_their_scopes_say_and_nothing_once_revoked(server: Runnin
     assert not any(secret in json.dumps(server.log) for _, secret in made.values())
 
 
+def test_a_key_for_one_name_opens_that_and_nothing_else(server: Running) -> None:
+    scopes = ["read:fraud", "ingest:payments", "predict:risk"]
+    _, secret = ApiKeys(server.project / "store" / "keys.json").create("shop", scopes, now=times.system_clock())
+    headers = {"Authorization": f"Bearer {secret}"}
+
+    def status(path: str, document: Any) -> int:
+        return server.post(path, document, headers=headers).status_code
+
+    assert [status(f"/features/fraud{end}", row) for end, row in (("", ROW), ("/batch", {"rows": [ROW]}))] == [200, 200]
+    assert [status(f"/features/{name}", {"customer": 1}) for name in ("counts", "counts/batch", "none")] == [403] * 3
+    assert status("/events/payments", PAYMENT) == 200
+    assert [status(f"/predict/{name}", ROW) for name in ("risk", "risk@v1", "risk/batch")] == [404] * 3
+    assert [status(f"/predict/{name}", ROW) for name in ("other", "other@risk", "risk%40v1@x/batch")] == [403, 403, 404]
+    told = [server.client.get(path, headers=headers).status_code for path in ("/registry", "/metrics", "/docs")]
+    assert told == [403] * 3
+
+
 def test_a_foreign_host_name_is_not_answered_to(shared: Running) -> None:
     assert shared.post("/features/fraud", ROW, headers={"Host": "evil.example"}).status_code == 421
     assert shared.post("/features/fraud", ROW, headers={"Host": "localhost:80"}).status_code == 200

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from featurestore.cli import begin, declarations, events, failure, features, models, serve, upkeep
+from featurestore.cli import begin, declarations, events, failure, features, models, serve, served, upkeep
 from featurestore.cli.session import AsJson, Debug, Project, command, options
 from featurestore.cli.terminal import Terminal
 
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "lookup": command(features.lookup),
     "explain": command(features.explain),
     "predict": command(models.predict),
+    "log": command(served.log),
     "status": command(upkeep.status),
     "verify-log": command(upkeep.verify_log),
     "compact": command(upkeep.compact, interrupted=upkeep.COMPACTION_INTERRUPTED),

@@ -63,7 +63,9 @@ def keys_create(
     name: Annotated[str, typer.Argument(help="Who will use it.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, ingest, predict or admin (all of it); several times for several. Default: read."),
+        typer.Option(
+            help="read, ingest, predict, one of these for one name (read:fraud), or admin; repeatable. Default: read."
+        ),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="How long it holds, such as 90d. Default: until revoked.")] = None,
 ) -> Answer:

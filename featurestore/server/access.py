@@ -40,8 +40,19 @@ class Access:
             self._forced = True
         return self._forced
 
-    def needs(self, scope: str, *, page: bool = False) -> Needs:
-        """Make a dependency of a route: its caller's key must have a scope. A ``page`` may be asked for by a browser.
+    def needs(self, scope: str, name: str | None = None, *, of: str | None = None, page: bool = False) -> Needs:
+        """Make a dependency of a route: its caller's key must have a scope.
+
+        Parameters
+        ----------
+        scope
+            Such as ``read``.
+        name
+            Name of the one feature service, source or model that is asked for, if it is one.
+        of
+            The same, where the path has the name: which of its parameters.
+        page
+            Whether a browser may ask.
 
         Raises
         ------
@@ -56,7 +67,8 @@ class Access:
                 return
             found = self._key(request, page=page)
             request.state.key = found.id
-            if not found.may(scope):
+            one = name if of is None else request.path_params[of].partition("@")[0]
+            if not found.may(scope, one):
                 raise refused(403, "forbidden", f"This key has not the scope {scope!r}.")
 
         return check

@@ -64,9 +64,13 @@ def from_environment() -> Edge:
 async def _lifespan(serving: Serving, log: Log) -> AsyncIterator[None]:
     _drain_first(serving, log)
     _warm(serving)
+    serving.recorder = serving.store.recorder(
+        count=serving.metrics.logged, problem=lambda words: log("served_log", problem=words)
+    )
     log("started", services=list(serving.store.registry.services), keys=serving.access.asks)
     yield
     serving.threads.close()
+    serving.recorder.close()
     serving.store.close()
     log("stopped")
 

@@ -30,6 +30,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._served = Counter(
+            "featurestore_served_log_rows",
+            "Served vectors: written to the served log, or dropped because it did not keep up.",
+            ("outcome",),
+            registry=self._registry,
+        )
+
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
         self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
@@ -38,6 +45,10 @@ class Metrics:
     def rows(self, route: str, count: int) -> None:
         """Count rows of an answer."""
         self._rows.labels(route).inc(count)
+
+    def logged(self, outcome: str, count: int) -> None:
+        """Count rows of the served log."""
+        self._served.labels(outcome).inc(count)
 
     def text(self) -> bytes:
         """Everything, of all workers, in Prometheus' text format."""

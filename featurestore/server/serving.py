@@ -1,17 +1,22 @@
 """What the routes share, and how one request is taken in."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Depends, FastAPI
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
+from starlette.responses import Response
 
 from featurestore import times
 from featurestore.errors import RequestError
+from featurestore.lookup import Vector
+from featurestore.models import Prediction
+from featurestore.monitoring.recorder import Recorder
 from featurestore.plan import ServicePlan, compile_service
-from featurestore.server import body
-from featurestore.server.access import Access
+from featurestore.server import answers, body
+from featurestore.server.access import Access, Needs
 from featurestore.server.edge import extend
 from featurestore.server.failure import refused
 from featurestore.server.metrics import Metrics
@@ -19,16 +24,22 @@ from featurestore.server.options import Options
 from featurestore.server.threads import Threads
 from featurestore.store import FeatureStore
 
+Handler = Callable[[Request], Awaitable[Response]]
+
 
 @dataclass
 class Serving:
-    """One process that answers: the store, what guards it, and whether the end has begun."""
+    """One process that answers: the store, what guards it, and whether the end has begun.
+
+    ``recorder`` is there while the application runs.
+    """
 
     store: FeatureStore
     options: Options
     access: Access
     threads: Threads
     metrics: Metrics = field(default_factory=Metrics)
+    recorder: Recorder | None = None
     draining: bool = False
 
     def plans(self) -> Mapping[str, ServicePlan]:
@@ -45,6 +56,58 @@ class Serving:
         if len(read) > options.body_bytes // 4:  # long enough to hold up the others
             return await self.threads.run(lambda: body.parse(read))
         return body.parse(read)
+
+    async def answer(
+        self,
+        request: Request,
+        answer: Callable[[Any], bytes],
+        *,
+        bulk: bool = False,
+        slow: bool = False,
+        quick: Callable[[Any], bool] = lambda given: False,  # noqa: ARG005 - named for the reader
+    ) -> Response:
+        """Answer what a body says: in a thread, unless it is so ``quick`` that handing it over would take longer."""
+        given = await self.read(request, bulk=bulk, slow=slow)
+        made = answer(given) if quick(given) else await self.threads.run(lambda: answer(given))
+        return Response(made, media_type=answers.JSON)
+
+    def served(
+        self,
+        request: Request,
+        service: str,
+        rows: Sequence[Mapping[str, Any]],
+        made: Sequence[Vector] | Sequence[Prediction],
+    ) -> None:
+        """Count what is about to be answered, and have it written down."""
+        self.metrics.rows(request.scope["route"].path, len(made))
+        if self.recorder is not None:
+            self.recorder.record(service, request.state.request_id, rows, made)
+
+
+def post(
+    app: FastAPI,
+    path: str,
+    handler: Handler,
+    needs: Needs,
+    *,
+    tag: str,
+    summary: str = "",
+    name: str = "",
+    told: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a route that takes a body; without what is to be ``told`` of it, ``/docs`` does not show it."""
+    app.add_api_route(
+        path,
+        handler,
+        methods=["POST"],
+        dependencies=[Depends(needs)],
+        response_model=None,
+        tags=[tag],
+        summary=summary,
+        operation_id=name or None,
+        openapi_extra=None if told is None else dict(told),
+        include_in_schema=told is not None,
+    )
 
 
 def as_of(request: Request) -> int | None:
