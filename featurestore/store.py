@@ -7,6 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+
 from featurestore import (
     arrivals,
     explain,
@@ -39,6 +41,7 @@ from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
 from featurestore.materialize import Materialized
 from featurestore.models import Models, ModelVersion, Prediction
+from featurestore.monitoring.outcomes import Outcomes, Taken
 from featurestore.monitoring.recorder import Keeping, Recorder
 from featurestore.monitoring.served import ServiceOrigin
 from featurestore.monitoring.served_log import Served, ServedLog, Wanted
@@ -460,6 +463,44 @@ class FeatureStore:
     def served_log(self) -> ServedLog:
         """What servers have written down; its ``rows`` are for reading more than memory holds."""
         return ServedLog(self.home / "served")
+
+    def add_outcomes(self, model: str, outcomes: Sequence[Mapping[str, Any]], *, sender: str | None = None) -> Taken:
+        """Take what came of a model's predictions: all of them or none, durable when it returns.
+
+        Parameters
+        ----------
+        model
+            Name of the model, whichever version predicted.
+        outcomes
+            ``request_id`` and ``outcome`` (one of the champion's classes, or a number); if need be ``row``, the place
+            in a batch, and ``event_time``, when it turned out.
+        sender
+            Who says so.
+
+        Raises
+        ------
+        InvalidRows
+            If one is no such outcome.
+        ConflictingRows
+            If a prediction has another outcome already. The same again is fine.
+        """
+        if "@" in model:
+            raise RequestError(f"Outcomes are of a model, not of a version: give {model.partition('@')[0]!r}.")
+        classes = self.saved_models.get(model).manifest["label"]["classes"]
+        return self._outcomes.add(model, classes, outcomes, now=self.now(), sender=sender)
+
+    def outcomes(self, model: str) -> pa.Table:
+        """Outcomes of a model, each with its prediction, in the order in which they came.
+
+        Columns ``request_id``, ``row``, ``outcome``, ``event_time``, ``received_at``, then what the served log has of
+        the prediction, null where it has none (sampled out, or thrown away since).
+        """
+        self.saved_models.shelf.versions(model)
+        return self._outcomes.table(model, self.served(model=model).to_arrow())
+
+    @functools.cached_property
+    def _outcomes(self) -> Outcomes:
+        return Outcomes(self.home / "outcomes.sqlite")
 
     def recorder(self, **told: Any) -> Recorder:
         """Begin to write down what this process serves; for servers, who call its ``record`` and ``close``."""

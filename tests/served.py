@@ -126,7 +126,7 @@ class Running:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        assert self._ready.wait(60), self.log
+        assert self._ready.wait(180), self.log
         self.url = next(line["url"] for line in self.log if line["event"] == "listening")
         self.port = int(self.url.rsplit(":", 1)[1])
         self.client = httpx.Client(base_url=self.url, timeout=30)

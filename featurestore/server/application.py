@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from featurestore.apikeys import ApiKeys
 from featurestore.errors import FeatureStoreError
-from featurestore.server import about, events, failure, features, predictions, shapes, ui
+from featurestore.server import about, events, failure, features, outcomes, predictions, shapes, ui
 from featurestore.server.access import Access
 from featurestore.server.edge import Edge, Log, to_stderr
 from featurestore.server.options import Options
@@ -48,7 +48,7 @@ def build(store: FeatureStore, options: Options, log: Log = to_stderr) -> Edge:
             Exception: failure.on_unforeseen,
         },
     )
-    for part in (features, predictions, events, about, ui):
+    for part in (features, predictions, outcomes, events, about, ui):
         part.add(app, serving)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return Edge(app, options, serving.metrics, log)

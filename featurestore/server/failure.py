@@ -24,6 +24,7 @@ _SERVERS = 500  # statuses from here on are the server's own fault
 # Rules as they are declared; another one is a validator's own words, which may hold values.
 _DECLARED = re.compile(
     r"(ge|gt|le|lt|multiple_of|min_length|max_length|pattern)=|one of |(required|not null|bool|int|float|str|datetime)$"
+    r"|not in the future$|no such field$"
 )
 
 
