@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import secrets
@@ -38,7 +39,7 @@ _NO_HASH = "0" * 64  # compared with where no key is found, so that both ways ta
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is kept of a key: never the key itself. Instants are microseconds UTC."""
+    """What is kept of a key: never the key itself. Instants are microseconds UTC; ``rate`` is requests a second."""
 
     id: str
     name: str
@@ -47,6 +48,7 @@ class ApiKey:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    rate: float | None = None
 
     def holds(self, now: int) -> bool:
         """Whether it is neither revoked nor expired."""
@@ -77,18 +79,23 @@ class ApiKeys:
         self._seen: tuple[int, int, int] | None = None
         self._keys: Mapping[str, ApiKey] = {}
 
-    def create(self, name: str, scopes: Sequence[str], *, now: int, lifetime: int | None = None) -> tuple[ApiKey, str]:
+    def create(
+        self, name: str, scopes: Sequence[str], *, now: int, lifetime: int | None = None, rate: float | None = None
+    ) -> tuple[ApiKey, str]:
         """Make a key; gives its entry and the key, which cannot be had again.
 
-        ``now`` and ``lifetime`` are microseconds; without ``lifetime`` it holds until it is revoked.
+        ``now`` and ``lifetime`` are microseconds; without ``lifetime`` it holds until it is revoked. ``rate`` is how
+        many requests a second each worker of a server answers it.
 
         Raises
         ------
         RequestError
-            If the name cannot be one, or a scope is unknown or missing.
+            If the name cannot be one, a scope is unknown or missing, or the rate is none.
         """
         if not _NAME.fullmatch(name):
             raise RequestError(f"{name!r} is no name for a key: give letters, digits, spaces or ._@-, at most 63.")
+        if rate is not None and not 0.0 < rate < math.inf:
+            raise RequestError(f"A rate of {rate!r} is none: give requests a second, above 0.")
         unknown = [scope for scope in scopes if not _SCOPE.fullmatch(scope)]
         if unknown or not scopes:
             asked = f"There is no scope {unknown[0]!r}." if unknown else "A key needs a scope."
@@ -99,7 +106,7 @@ class ApiKeys:
         chosen = tuple(sorted(set(scopes), key=lambda one: (SCOPES.index(one.partition(":")[0]), one)))
         expires = None if lifetime is None else now + lifetime
         with self._changing() as keys:
-            one = ApiKey(secrets.token_hex(6), name, chosen, _hash(secret.encode()), now, expires)
+            one = ApiKey(secrets.token_hex(6), name, chosen, _hash(secret.encode()), now, expires, rate=rate)
             keys[one.id] = one
         return one, f"fs_{one.id}_{secret}"
 

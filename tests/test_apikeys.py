@@ -96,6 +96,7 @@ def test_what_is_shown_of_a_key_is_not_its_hash(keys: ApiKeys) -> None:
         "created_at": "1970-01-01T00:00:00.000000Z",
         "expires_at": "1970-01-02T00:00:00.000000Z",
         "revoked_at": None,
+        "rate": None,
     }
 
 
@@ -114,6 +115,12 @@ def test_a_key_that_cannot_be_is_refused(keys: ApiKeys, name: str, scopes: list[
     with pytest.raises(RequestError, match=said):
         keys.create(name, scopes, now=NOW)
     assert not keys.any()
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_rate_that_is_none_is_refused(keys: ApiKeys, rate: float) -> None:
+    with pytest.raises(RequestError, match="requests a second, above 0"):
+        keys.create("x", ["read"], now=NOW, rate=rate)
 
 
 def test_revoking_an_unknown_id_says_which_there_are(keys: ApiKeys) -> None:

@@ -180,6 +180,21 @@ def test_a_key_for_one_name_opens_that_and_nothing_else(server: Running) -> None
     assert told == [403] * 3
 
 
+def test_a_key_with_a_rate_is_told_to_wait_and_others_are_not(server: Running) -> None:
+    keys = ApiKeys(server.project / "store" / "keys.json")
+    rates = {"slow": 0.001, "free": None}
+    made = {name: keys.create(name, ["read"], now=times.system_clock(), rate=rate)[1] for name, rate in rates.items()}
+
+    def ask(name: str) -> httpx.Response:
+        return server.post("/features/fraud", ROW, headers={"Authorization": f"Bearer {made[name]}"})
+
+    assert ask("slow").status_code == 200
+    refused = ask("slow")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate")
+    assert 900 <= int(refused.headers["Retry-After"]) <= 1000
+    assert [ask("free").status_code for _ in range(5)] == [200] * 5
+
+
 def test_a_foreign_host_name_is_not_answered_to(shared: Running) -> None:
     assert shared.post("/features/fraud", ROW, headers={"Host": "evil.example"}).status_code == 421
     assert shared.post("/features/fraud", ROW, headers={"Host": "localhost:80"}).status_code == 200

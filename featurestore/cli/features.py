@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from featurestore.cli import asked
 from featurestore.cli.session import Session
 from featurestore.cli.terminal import Answer, Table, counted, plain
 from featurestore.errors import RequestError
@@ -73,28 +74,20 @@ def training_sets(session: Session) -> Answer:
 def lookup(
     session: Session,
     service: ServiceName,
-    pairs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Entity keys and request fields.", show_default=False),
-    ] = None,
+    pairs: asked.Pairs = None,
     *,
-    json_row: Annotated[str | None, typer.Option(metavar="OBJECT", help="The same as one JSON object.")] = None,
-    as_of: Annotated[str | None, typer.Option(metavar="INSTANT", help="ISO 8601, naive is UTC. Default: now.")] = None,
+    json_row: asked.JsonRow = None,
+    as_of: asked.AsOf = None,
 ) -> Answer:
     """Give the features of one entity, now or at an instant.
 
     An empty VALUE is null, but for a string: there it is the empty string.
     """
-    if (json_row is None) == (not pairs):
-        raise typer.BadParameter("Give KEY=VALUE pairs, or --json-row '{...}'.")
-    from featurestore.cli import given
-    from featurestore.plan import compile_service
+    asked.check(pairs, json_row)
     from featurestore.store import FeatureStore
 
     with FeatureStore.open(session.project) as store:
-        columns = compile_service(store.registry.service(service), store.registry.outputs).columns
-        row = given.row_of(pairs or [], columns) if json_row is None else given.json_row(json_row)
-        vector = store.lookup(service, row, as_of=as_of)
+        vector = store.lookup(service, asked.row(store, service, pairs, json_row), as_of=as_of)
     document = {
         "features": vector.to_dict(),
         "as_of": vector.as_of,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from featurestore.cli import asked
 from featurestore.cli.session import Session
 from featurestore.cli.terminal import Answer, Table, counted
 from featurestore.errors import OperationError
@@ -126,29 +127,21 @@ def rollback(session: Session, model: ModelName, *, alias: Alias = "champion") -
 def predict(
     session: Session,
     model: Reference,
-    pairs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Entity keys and request fields.", show_default=False),
-    ] = None,
+    pairs: asked.Pairs = None,
     *,
-    json_row: Annotated[str | None, typer.Option(metavar="OBJECT", help="The same as one JSON object.")] = None,
-    as_of: Annotated[str | None, typer.Option(metavar="INSTANT", help="ISO 8601, naive is UTC. Default: now.")] = None,
+    json_row: asked.JsonRow = None,
+    as_of: asked.AsOf = None,
 ) -> Answer:
     """Say what a model makes of one entity, now or at an instant.
 
     An empty VALUE is null, but for a string: there it is the empty string.
     """
-    if (json_row is None) == (not pairs):
-        raise typer.BadParameter("Give KEY=VALUE pairs, or --json-row '{...}'.")
-    from featurestore.cli import given
-    from featurestore.plan import compile_service
+    asked.check(pairs, json_row)
     from featurestore.store import FeatureStore
 
     with FeatureStore.open(session.project) as store:
-        service = store.registry.service(store.saved_models.load(model).service)
-        columns = compile_service(service, store.registry.outputs).columns
-        row = given.row_of(pairs or [], columns) if json_row is None else given.json_row(json_row)
-        made = store.predict(model, row, as_of=as_of)
+        service = store.saved_models.load(model).service
+        made = store.predict(model, asked.row(store, service, pairs, json_row), as_of=as_of)
     if made.probabilities is None:
         said = [("value", repr(made.value))]
     else:
@@ -157,7 +150,7 @@ def predict(
     if made.decision is not None:
         said.append(("decision", "yes" if made.decision else "no"))
     seen = f"{made.model}@{made.version}, as of {made.as_of:%Y-%m-%dT%H:%M:%S.%fZ}, position {made.position:,}."
-    return Answer(made.to_dict(), [Table(("", ""), said), seen], f"lookup {service.name} KEY=VALUE... (its features)")
+    return Answer(made.to_dict(), [Table(("", ""), said), seen], f"lookup {service} KEY=VALUE... (its features)")
 
 
 def _summary(said: Mapping[str, Any], pointed: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from featurestore.cli.session import Session
 from featurestore.cli.terminal import Answer, Table
 
 STOPPED = "The server has stopped."
-_SHOWN = ("id", "name", "scopes", "created_at", "expires_at", "revoked_at")
+_SHOWN = ("id", "name", "scopes", "rate", "created_at", "expires_at", "revoked_at")
 
 
 def serve(
@@ -68,6 +68,9 @@ def keys_create(
         ),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="How long it holds, such as 90d. Default: until revoked.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests a second, by each worker of a server. Default: no limit.")
+    ] = None,
 ) -> Answer:
     """Make an API key. It is shown once."""
     try:
@@ -75,7 +78,7 @@ def keys_create(
     except ValueError as error:
         raise typer.BadParameter(f"--expires: {error}") from error
     with _keys(session) as (keys, now):
-        made, secret = keys.create(name, list(scope or ["read"]), now=now, lifetime=lifetime)
+        made, secret = keys.create(name, list(scope or ["read"]), now=now, lifetime=lifetime, rate=rate)
     document = made.document() | {"key": secret}
     said = f"Key {made.id} for {made.name}: {', '.join(made.scopes)}. It is not shown again:"
     return Answer(document, [said, secret], "serve (send it as Authorization: Bearer ...)")

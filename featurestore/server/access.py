@@ -6,6 +6,7 @@ route names the scope that it needs, and this is asked once the route has been f
 
 import base64
 import binascii
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from featurestore import times
 from featurestore.apikeys import ApiKey, ApiKeys
 from featurestore.server.failure import refused
 from featurestore.server.options import is_loopback
+from featurestore.server.rates import Rates
 
 Needs = Callable[[Request], Awaitable[None]]
 _LONGEST = 4096
@@ -32,6 +34,7 @@ class Access:
         self._keys = keys
         self._forced = forced
         self._open = open_to_all
+        self._rates = Rates()
 
     @property
     def asks(self) -> bool:
@@ -57,7 +60,8 @@ class Access:
         Raises
         ------
         HTTPException
-            When it is run: 401 without a key that holds, 403 without the scope, 421 under a foreign name.
+            When it is run: 401 without a key that holds, 403 without the scope, 421 under a foreign name, 429 above
+            the key's rate.
         """
 
         async def check(request: Request) -> None:
@@ -67,6 +71,10 @@ class Access:
                 return
             found = self._key(request, page=page)
             request.state.key = found.id
+            wait = self._rates.wait(found)
+            if wait:
+                after = {"Retry-After": str(math.ceil(wait))}
+                raise refused(429, "rate", f"This key may ask {found.rate:g} times a second.", headers=after)
             one = name if of is None else request.path_params[of].partition("@")[0]
             if not found.may(scope, one):
                 raise refused(403, "forbidden", f"This key has not the scope {scope!r}.")

@@ -46,6 +46,7 @@ _STATUSES = {
     "415": "Not application/json",
     "421": "A foreign host name",
     "422": "Not as declared",
+    "429": "Too many requests of this key: see Retry-After",
     "503": "Busy, or not ready",
     "504": "The answer took too long",
 }
@@ -98,7 +99,7 @@ def operation(
     """Give what a route says of itself; ``also`` names statuses beyond those that every route has."""
     content = {media_type: {"schema": answer or {}}}
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
-    common = ["401", "403", "421", "503", "504"]
+    common = ["401", "403", "421", "429", "503", "504"]
     with_body = ["400", "408", "413", "415", "422"] if body is not None else []
     for status in sorted({*common, *with_body, *also}):
         words = _STATUSES.get(status, "A conflict: nothing was taken")
