@@ -99,3 +99,15 @@ def test_the_model_beats_base_rates_and_elo() -> None:
 
 def test_random_rows_are_the_same_bytes_in_three_ways() -> None:
     assert "300 rows of 49 features asked for in three ways; 0 differ." in run("05_same_bytes.py", "--n", "300")
+
+
+@pytest.mark.slow
+def test_what_http_answered_at_any_position_is_the_training_set_of_that_position() -> None:
+    printed = run("06_same_bytes_over_http.py", "--n", "2000", "--events", "5000")
+    assert "2,000 rows at 20 positions" in printed
+    assert "0 answered at another position, 0 differ." in printed
+    moved = [
+        int(one.replace(",", "")) for one in re.findall(r"([\d,]+) would be other bytes at the newest one", printed)
+    ]
+    assert len(moved) == 2
+    assert min(moved) > 100

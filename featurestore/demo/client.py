@@ -24,10 +24,11 @@ _LOG_LINES = 10
 
 
 class ServerProcess:
-    """``featurestore serve`` for a project's folder; its log is a file there."""
+    """``featurestore serve`` for a project's folder, with options of its command; its log is a file there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self.options = options
         self.log = folder / ".featurestore" / "server.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -44,6 +45,7 @@ class ServerProcess:
         """
         self._output = self.log.open("wb")
         command = [sys.executable, "-c", _MAIN, "serve", "--project", str(self.folder.resolve()), "--port", "0"]
+        command += self.options
         self.process = subprocess.Popen(  # noqa: S603 - this program itself
             command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output, env=environment()
         )
