@@ -155,7 +155,8 @@ def _take_path(path: Path, finds: _Finds, root: Path | None) -> None:
     if not path.is_dir() and not (path.is_file() and path.suffix == ".py"):
         there = "it is no folder or .py file" if path.exists() else "nothing is there"
         raise DefinitionError(
-            f"Definitions are asked for at {path}, but {there}. Name a folder of .py files, or one file."
+            f"Definitions are asked for at {path}, but {there}. Name a folder of .py files, or one "
+            "file; `featurestore init NAME` makes a project that has one."
         )
     folder = path if path.is_dir() else path.parent
     home = finds.projects.setdefault(folder, Project(folder, None if root is None else root.resolve()))

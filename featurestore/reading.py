@@ -8,7 +8,7 @@ import csv
 import glob
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from featurestore.definition import Source
 from featurestore.errors import SourceUnreadable, SpineError, StoreBusy, suggest
-from featurestore.frames import from_dicts, to_arrow
+from featurestore.frames import from_dicts, is_frame, to_arrow
 from featurestore.refusals import BadRow, invalid_rows
 
 PartKind = Literal["parquet", "csv", "duckdb", "query", "frame"]
@@ -122,7 +122,7 @@ def read(source: Source, part: Part, root: Path) -> pa.Table:
     return _read_parquet(part.files[0], part.name, names)
 
 
-def read_spine(spine: Any, root: Path) -> pa.Table:
+def read_spine(spine: Any, root: Path, texts: Collection[str] = ()) -> pa.Table:
     """Rows of a training set as an Arrow table: all columns in their own types, rows in their own order.
 
     Parameters
@@ -132,6 +132,8 @@ def read_spine(spine: Any, root: Path) -> pa.Table:
         finds), or SQL that begins with ``select``, ``with`` or ``from``.
     root
         Where relative paths begin.
+    texts
+        Columns that a CSV file has as text, whatever they look like: 007 is no number where a key is declared ``str``.
 
     Raises
     ------
@@ -143,9 +145,14 @@ def read_spine(spine: Any, root: Path) -> pa.Table:
             with _connected(root) as connection:
                 return _answer(connection, _rooted(spine, root), "The spine's query")
         if isinstance(spine, (str, Path)):
-            return _read_spine_file(Path(spine), root)
+            return _read_spine_file(Path(spine), root, texts)
         if isinstance(spine, Sequence):
             return from_dicts(spine, "The spine")
+        if not is_frame(spine) and not hasattr(spine, "collect"):
+            raise SpineError(
+                f"{type(spine).__name__} gives no rows: give a list of dicts, a pandas or polars frame, an Arrow "
+                "table, the path of a Parquet or CSV file, or SQL."
+            )
         return to_arrow(spine, "The spine")
     except SourceUnreadable as error:
         raise SpineError(str(error)) from error
@@ -337,7 +344,7 @@ def _table(connection: Any, name: str, file: str) -> str:
 # --- Spines ---
 
 
-def _read_spine_file(path: Path, root: Path) -> pa.Table:
+def _read_spine_file(path: Path, root: Path, texts: Collection[str]) -> pa.Table:
     path = root / path.expanduser()
     kind = _SUFFIXES.get(path.suffix.lower())
     if not path.is_file():
@@ -348,7 +355,11 @@ def _read_spine_file(path: Path, root: Path) -> pa.Table:
         raise SourceUnreadable(
             f"The spine {path} is named neither .parquet nor .csv: rename it, or give SQL that reads it."
         )
+    file = [glob.escape(str(path.absolute()))]
     with _connected(root) as connection:
-        return _answer(
-            connection, "FROM read_csv($1, header=true)", str(path), params=[glob.escape(str(path.absolute()))]
-        )
+        table = _answer(connection, "FROM read_csv($1, header=true)", str(path), params=file)
+        names = [name for name in texts if name in table.column_names]
+        if all(table.schema.field(name).type == pa.string() for name in names):
+            return table
+        types = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
+        return _answer(connection, f"FROM read_csv($1, header=true, types={{{types}}})", str(path), params=file)

@@ -29,6 +29,7 @@ from featurestore.engine.local import LocalEngine
 from featurestore.errors import (
     DefinitionProblems,
     NotMaterialized,
+    OperationError,
     RequestError,
     SpineError,
     UnknownService,
@@ -226,7 +227,8 @@ class FeatureStore:
             raise RequestError("This version has no declared labels: give the label as a column of the spine.")
         service = _name_of(service)
         plan = self._plan(service)
-        asked = reading.read_spine(spine, self.root)
+        texts = [column.name for column in plan.columns if column.kind == "str"]
+        asked = reading.read_spine(spine, self.root, texts)
         if time not in asked.column_names:
             raise SpineError(f"The spine has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
         with self._writing("training_set"):
@@ -551,7 +553,13 @@ class FeatureStore:
         self.close()
 
     def _folder(self) -> Path:
-        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperationError(
+                f"The store's home {self.home} cannot be made: {error.strerror}. Free that path, or name another "
+                "folder: home in [tool.featurestore], or FEATURESTORE_HOME."
+            ) from error
         return self.home
 
     def _training_sets_folder(self) -> TrainingSets:

@@ -232,6 +232,20 @@ def test_materialize_shows_its_progress_and_the_vanished_files(run: Run, project
     assert "payments: gone since they were loaded, their events stay: data/first.csv\n" in out
 
 
+def test_rows_from_a_file_that_is_not_there_are_asked_for_in_words(run: Run) -> None:
+    for name in ("none.json", "none.csv"):
+        words = told(run, "ingest", "payments", name, code=1)["error"]["message"]
+        assert words == f"There is no file {name}. Rows come from .json, .jsonl, .csv or .parquet, or - for stdin."
+
+
+def test_a_folder_without_a_project_says_how_to_begin(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert "`featurestore init NAME` makes a project" in told(run, "check", code=1)["error"]["message"]
+
+
 def test_a_changed_delay_says_what_it_needs_where_it_is_found(run: Run, project: Path) -> None:
     assert told(run, "materialize")["notes"] == []  # nothing was applied: nothing has changed
     run("apply")

@@ -415,6 +415,11 @@ def test_without_the_extra_it_is_named(
         store.train("risk", training, pipeline(), label="fraud")
 
 
+def test_what_is_no_estimator_is_said_to_be_none(store: FeatureStore, training: TrainingSet) -> None:
+    with pytest.raises(RequestError, match="is no scikit-learn estimator: give an instance"):
+        store.train("odd", training, object(), label="fraud")
+
+
 def test_estimators_are_unpickled_in_one_place() -> None:
     package = Path(featurestore.__file__).parent
     calls = [

@@ -277,6 +277,13 @@ def test_every_kind_of_spine_keeps_its_columns_and_order(tmp_path: Path) -> None
         assert read_spine(spine, tmp_path).to_pydict() == {"who": ["b", "a"], "n": [2, 1]}
 
 
+def test_declared_text_in_a_csv_spine_is_text_whatever_it_looks_like(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("who,n,on\n007,1,2026-01-31\n,2,\n")
+    table = read_spine("s.csv", tmp_path, ["who", "elsewhere"])
+    assert table.drop(["on"]).to_pydict() == {"who": ["007", None], "n": [1, 2]}
+    assert pa.types.is_date(table.schema.field("on").type)
+
+
 def test_spines_keep_their_types(tmp_path: Path) -> None:
     types = pa.schema([("a", pa.int8()), ("b", pa.float32()), ("c", pa.timestamp("ns", "Europe/Paris"))])
     assert read_spine(types.empty_table(), tmp_path).schema == types
@@ -290,7 +297,8 @@ def test_spines_keep_their_types(tmp_path: Path) -> None:
         ("SELECT who FROM nobody", "The spine's query cannot be read"),
         ([1], "The spine holds 1: give a list of dicts"),
         ([{"a": 1}, {"a": "x"}], "column 'a' has no one type"),
-        (5, "The spine: int is no pandas or polars frame"),
+        (5, "int gives no rows: give a list of dicts, a pandas or polars frame"),
+        ({"who": ["a"]}, "dict gives no rows: give a list of dicts"),
     ],
 )
 def test_a_spine_that_cannot_be_read_says_why(spine: Any, words: str, tmp_path: Path) -> None:

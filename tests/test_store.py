@@ -18,6 +18,7 @@ from featurestore.errors import (
     InvalidRows,
     KeyTypeMismatch,
     NotMaterialized,
+    OperationError,
     RequestError,
     UnknownService,
 )
@@ -217,3 +218,25 @@ def test_a_closed_store_opens_again(store: FeatureStore, clock: Clock) -> None:
     pay(store, "p1", clock.now)
     store.close()
     assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["number"] == 1
+
+
+def test_a_home_that_cannot_be_made_says_which_and_how_to_name_another(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OperationError, match=r"home .*taken cannot be made: File exists\. .* FEATURESTORE_HOME"):
+        FeatureStore([service(ingested)], home=tmp_path / "taken").materialize()
+
+
+def test_an_instant_of_many_that_is_none_is_named_by_its_row(store: FeatureStore, clock: Clock) -> None:
+    rows = [{"customer": "c1", "amount": 1.0}] * 2
+    with pytest.raises(RequestError, match="as_of of row 2: NaT is not an instant"):
+        store.lookup_many("shop", rows, as_of=[clock.now, pd.NaT])
+
+
+def test_keys_in_a_csv_spine_are_text_where_they_are_declared_so(
+    store: FeatureStore, clock: Clock, tmp_path: Path
+) -> None:
+    pay(store, "p1", clock.now - timedelta(hours=1), who="007")
+    (tmp_path / "asked.csv").write_text(f"customer,event_time,amount\n007,{clock.advance(minutes=1).isoformat()},1\n")
+    made = store.training_set("shop", tmp_path / "asked.csv").to_pandas()
+    assert made["customer"].tolist() == ["007"]
+    assert made["number"].tolist() == [1]

@@ -66,15 +66,20 @@ def rows_of(file: str, source: Source) -> Any:
         return _json_rows(sys.stdin.read(), "stdin")
     path = Path(file).expanduser()
     if path.suffix.lower() in _JSON:
+        _check_is_file(path, file)
         try:
             return _json_rows(path.read_text(encoding="utf-8-sig"), file)
         except (OSError, UnicodeDecodeError) as error:
             raise SourceUnreadable(f"{file} cannot be read: {error}") from error
+    _check_is_file(path, file)
+    return _table(path, source)
+
+
+def _check_is_file(path: Path, file: str) -> None:
     if not path.is_file():
         raise SourceUnreadable(
             f"There is no file {file}. Rows come from .json, .jsonl, .csv or .parquet, or - for stdin."
         )
-    return _table(path, source)
 
 
 def spine_of(text: str) -> str:

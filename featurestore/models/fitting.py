@@ -45,6 +45,8 @@ def task_of(estimator: Any) -> Task:
     """
     from sklearn.base import is_classifier, is_regressor
 
+    if not hasattr(estimator, "__sklearn_tags__"):
+        raise RequestError(f"{estimator!r} is no scikit-learn estimator: give an instance of one, best a Pipeline.")
     if is_regressor(estimator):
         return "regression"
     if is_classifier(estimator) and hasattr(estimator, "predict_proba"):
