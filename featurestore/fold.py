@@ -118,7 +118,7 @@ def total(spans: Spans) -> Values:
         If a sum of integers does not fit int64.
     """
     if spans.values.kind == "float":
-        return _finite(spans.float_sums)
+        return finite(spans.float_sums)
     high, low = spans.integer_sums
     top = high + (low >> 32)
     outside = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
@@ -136,7 +136,7 @@ def mean(spans: Spans) -> Values:
     counts = spans.counts
     if spans.values.kind == "float":
         with np.errstate(all="ignore"):
-            return _finite(spans.float_sums / counts, counts > 0)
+            return finite(spans.float_sums / counts, counts > 0)
     high, low = spans.integer_sums
     sums = (high + (low >> 32)).astype(np.float64) * 2.0**32 + (low & _LOW)
     with np.errstate(all="ignore"):
@@ -144,7 +144,7 @@ def mean(spans: Spans) -> Values:
     for row in np.flatnonzero(np.abs(sums) >= 2.0**52).tolist():
         if counts[row]:
             means[row] = ((int(high[row]) << 32) + int(low[row])) / int(counts[row])
-    return _finite(means, counts > 0)
+    return finite(means, counts > 0)
 
 
 def minimum(spans: Spans) -> Values:
@@ -166,13 +166,13 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
     counts = spans.counts
     enough = counts > max(ddof, 0)
     if spans.few:
-        return _finite(_few_variances(spans, ddof, enough), enough)
+        return finite(_few_variances(spans, ddof, enough), enough)
     with np.errstate(all="ignore"):
         result, safe = _variance_in_doubles(spans, ddof)
     for row in np.flatnonzero(enough & ~safe).tolist():
-        whole, scale = _integers(spans.values.data[spans.lo[row] : spans.hi[row]].tolist())
+        whole, scale = integers(spans.values.data[spans.lo[row] : spans.hi[row]].tolist())
         result[row] = _quotient(len(whole), sum(whole), sum(one * one for one in whole), scale, ddof)
-    return _finite(result, enough)
+    return finite(result, enough)
 
 
 def deviation(spans: Spans, ddof: int = 1) -> Values:
@@ -246,6 +246,13 @@ def batches(lo: IntArray, hi: IntArray) -> Iterator[tuple[int, int]]:
         start = stop
 
 
+def paired(lo: IntArray, hi: IntArray) -> Iterator[tuple[slice, IntArray, IntArray]]:
+    """Rows, the indices of all their ranges, and where each row's begin and end among those, a batch at a time."""
+    for start, stop in batches(lo, hi):
+        rows = slice(start, stop)
+        yield rows, expand(lo[rows], hi[rows]), np.concatenate([[0], np.cumsum(hi[rows] - lo[rows])])
+
+
 def covered(lo: IntArray, hi: IntArray, count: int) -> Array:
     """Which of ``count`` values lie in any range."""
     edges = np.zeros(count + 1, np.int64)
@@ -315,7 +322,7 @@ def _outside(data: FloatArray) -> Array:
 
 def _few_variances(spans: Spans, ddof: int, enough: Array) -> FloatArray:
     """Variances by differences of integer prefix sums of the values and of their squares."""
-    whole, scale = _integers(spans.once("items", spans.values.data.tolist))
+    whole, scale = integers(spans.once("items", spans.values.data.tolist))
     sums = [0, *accumulate(whole)]
     squares = [0, *accumulate(one * one for one in whole)]
     return np.array(
@@ -327,7 +334,7 @@ def _few_variances(spans: Spans, ddof: int, enough: Array) -> FloatArray:
     )
 
 
-def _integers(items: list[Any]) -> tuple[list[int], int]:
+def integers(items: list[Any]) -> tuple[list[int], int]:
     """Numbers as integers, all of them multiplied by one power of two."""
     ratios = [one.as_integer_ratio() for one in items]
     scale = max((denominator for _, denominator in ratios), default=1)
@@ -354,16 +361,14 @@ def _previous_equal(data: Array) -> IntArray:
 def _count_pairs(lo: IntArray, hi: IntArray, test: Callable[[IntArray, IntArray], Array]) -> IntArray:
     """How many indices of each range pass ``test(index, lo of its row)``; a bounded number of pairs at once."""
     result = np.zeros(len(lo), np.int64)
-    for start, stop in batches(lo, hi):
-        index = expand(lo[start:stop], hi[start:stop])
-        lengths = hi[start:stop] - lo[start:stop]
-        passed = np.concatenate([[0], np.cumsum(test(index, np.repeat(lo[start:stop], lengths)))])
-        cuts = np.concatenate([[0], np.cumsum(lengths)])
-        result[start:stop] = np.diff(passed[cuts])
+    for rows, index, cuts in paired(lo, hi):
+        passed = np.concatenate([[0], np.cumsum(test(index, np.repeat(lo[rows], np.diff(cuts))))])
+        result[rows] = np.diff(passed[cuts])
     return result
 
 
-def _finite(data: FloatArray, valid: Array | None = None) -> Values:
+def finite(data: FloatArray, valid: Array | None = None) -> Values:
+    """Floats, null where they are not finite or not ``valid``."""
     known = np.isfinite(data) if valid is None else valid & np.isfinite(data)
     return Values("float", np.where(known, data, 0.0) + 0.0, known)
 
