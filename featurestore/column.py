@@ -1,6 +1,7 @@
 """A column inside a feature: element by element until it is reduced, one value per row after.
 
-Its operators are in :mod:`featurestore.operand`, its functions of one value at a time in :mod:`featurestore.elements`.
+Its operators are in :mod:`featurestore.operand`, its functions of one value at a time in :mod:`featurestore.elements`,
+what describes a distribution or a trend in :mod:`featurestore.statistics`.
 """
 
 import enum
@@ -13,15 +14,14 @@ import numpy as np
 
 from featurestore import fold, grouping
 from featurestore.arithmetic import NUMBERS
-from featurestore.elements import Elements
 from featurestore.errors import ColumnError, IntegerOverflow
-from featurestore.fold import Spans
-from featurestore.operand import Ranges, row_count
+from featurestore.operand import row_count
 from featurestore.schema import kind_of
+from featurestore.statistics import Statistics
 from featurestore.values import Kind, Values, from_list
 
 
-class Column(Elements):
+class Column(Statistics):
     """Nullable values, one per event, whose reductions give one per row."""
 
     def count(self) -> "Column":
@@ -156,26 +156,6 @@ class Column(Elements):
             raise ColumnError(f"apply(returns={returns!r}): say bool, int, float, str or datetime.")
         return self._reduced("apply", lambda spans: _typed(fold.each(spans, function), found[0]))
 
-    def _events(self, what: str) -> Ranges:
-        if self.ranges is None:
-            raise ColumnError(f".{what}() has nothing to reduce: this column already has one value per row.")
-        return self.ranges
-
-    def _spans(self, what: str) -> Spans:
-        """Return the values without nulls, and the ranges over them."""
-        ranges = self._events(what)
-        known, spans = self.made.get("spans", (None, None))
-        if known is not ranges:  # what is made once is shared by columns of other ranges over the same events
-            spans = fold.spans_of(self.values, ranges.lo, ranges.hi, self.made)
-            self.made["spans"] = (ranges, spans)
-        found: Spans = spans
-        return found
-
-    def _reduced(self, what: str, reduction: Callable[[Spans], Values], *kinds: Kind) -> "Column":
-        if kinds and self.values.kind not in kinds:
-            raise ColumnError(f".{what}() works on {', '.join(kinds)} columns; this one is {self.values.kind}.")
-        return self._row(reduction(self._spans(what)))
-
     def _some(self, what: str, n: int, *, skip_null: bool) -> "Column":
         """Events at one end of each window; the values of ``skip_null`` are ranged anew, without those between."""
         ranges, many = self._events(what), row_count(n, what)
@@ -183,11 +163,8 @@ class Column(Elements):
         if skip_null:
             spans = self._spans(what)
             values, made = spans.values, self.made.setdefault("made of those there", {})
-            ranges = ranges.but(spans.lo, spans.hi)
+            ranges = ranges.but(spans.lo, spans.hi, times=lambda: self._times(what))
         return Column(values, ranges.oldest(many) if what == "first" else ranges.newest(many), self.tally, made)
-
-    def _row(self, values: Values) -> "Column":
-        return Column(values, None, self.tally)
 
 
 def _typed(results: list[Any], kind: Kind) -> Values:

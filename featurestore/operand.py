@@ -19,6 +19,7 @@ from featurestore.values import Values
 
 REDUCTIONS = (
     *("count", "sum", "mean", "min", "max", "var", "std"),
+    *("median", "quantile", "skew", "kurtosis", "entropy", "slope", "decayed_sum"),
     *("nunique", "mode", "any", "all", "first", "last", "nth"),
 )
 _NUMPY_NAMES = {
@@ -28,6 +29,8 @@ _NUMPY_NAMES = {
     "minimum": "min",
     "maximum": "max",
     "size": "count",
+    "percentile": "quantile",
+    "polyfit": "slope",
 }
 _SHOWN = 10
 
@@ -41,17 +44,35 @@ class Tally:
 
 
 @dataclass(eq=False)
+class Looks:
+    """When each row looks: T, and the edges of its window; microseconds UTC, shape ``(rows,)``.
+
+    ``whole`` where the window is the whole history; ``begin`` is 0 there.
+    """
+
+    as_of: IntArray
+    begin: IntArray
+    end: IntArray
+    whole: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(eq=False)
 class Ranges:
-    """Which events each row sees: ``[lo, hi)`` of one window's events. Columns that share it belong together."""
+    """Which events each row sees: ``[lo, hi)`` of one window's events. Columns that share it belong together.
+
+    ``times`` gives the event times of the window's events.
+    """
 
     lo: IntArray
     hi: IntArray
     tally: Tally
+    looks: Looks
+    times: Callable[[], IntArray]
     cut: dict[tuple[int, int], "Ranges"] = field(default_factory=dict)
 
-    def but(self, lo: IntArray, hi: IntArray) -> "Ranges":
-        """Other ranges over the same events or, after a filter, over those that are left."""
-        return replace(self, lo=lo, hi=hi, cut={})
+    def but(self, lo: IntArray, hi: IntArray, times: Callable[[], IntArray] | None = None) -> "Ranges":
+        """Other ranges over the same events or, after a filter, over those that are left, with their own times."""
+        return replace(self, lo=lo, hi=hi, times=times or self.times, cut={})
 
     def oldest(self, n: int) -> "Ranges":
         """First ``n`` events of each range; the same object each time, so that columns of it belong together."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from featurestore import times
 from featurestore.errors import RequestError, suggest
 from featurestore.events import IntArray, order
-from featurestore.operand import Ranges, Tally
+from featurestore.operand import Looks, Ranges, Tally
 from featurestore.schema import Field, kind_of, schema_of
 from featurestore.values import Values, from_list
 from featurestore.window import Frame, Window
@@ -30,6 +30,7 @@ def window(
     as_of: Any = None,
     event_time: Sequence[Any] | None = None,
     known_at: Sequence[Any] | None = None,
+    window: times.Duration | None = None,
     **columns: Sequence[Any],
 ) -> Window:
     """One window that holds exactly the given events, as a feature's function gets it: nothing is cut off.
@@ -45,6 +46,8 @@ def window(
         One instant per event (naive is UTC); by default one event a second, up to T. Events are put in S5 order.
     known_at
         One instant per event; by default the event times.
+    window
+        Its length, for :meth:`~featurestore.window.Window.rate`; by default the whole history.
     **columns
         One value per event, ``None`` for null. ``event_time`` and ``known_at`` are also columns of the schema, if it
         has such.
@@ -78,8 +81,10 @@ def window(
     place = order(np.zeros(rows, np.int64), happened, known, list(made.values()))
     if place is not None:
         happened, known, made = happened[place], known[place], {name: one.take(place) for name, one in made.items()}
-    one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), Tally(of_test=True))
-    return Window(Frame(made, happened, known), one_row, np.full(1, end))
+    begin = np.full(1, 0 if window is None else end - times.duration(window))
+    looks = Looks(np.full(1, end), begin, np.full(1, end), np.full(1, window is None))
+    one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), Tally(of_test=True), looks, lambda: happened)
+    return Window(Frame(made, happened, known), one_row)
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> int:

@@ -9,6 +9,9 @@ import numpy as np
 
 from featurestore.errors import RequestError
 
+Duration = str | timedelta
+"""``"90s" "5m" "1h" "30d"``, ``"1h30m"`` or a timedelta; see :func:`duration`."""
+
 Clock = Callable[[], "int | datetime"]
 """Gives now: a datetime (naive is UTC), or integer microseconds UTC."""
 

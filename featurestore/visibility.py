@@ -10,7 +10,7 @@ import numpy as np
 
 from featurestore import fold
 from featurestore.events import Events, IntArray
-from featurestore.operand import Ranges, Tally
+from featurestore.operand import Looks, Ranges, Tally
 from featurestore.window import Frame, Window
 
 _INT64_BITS = 63
@@ -125,13 +125,22 @@ def windows_of(
     lo = _begins(viewpoint, owner, end, windows)
     if absent.any():
         hi, whole, lo = (np.where(absent, 0, one) for one in (hi, whole, lo))
+    looks = _looks(as_of, end, windows)
     lo = lo.ravel()
     frame, stop = viewpoint.frame, _repeated(whole, len(windows))
     if not viewpoint.in_order:
         row = _repeated(np.arange(len(as_of)), len(windows))
         lo, stop, index = _around_hidden(lo, stop, hi[row], row, limits)
         frame = frame if index is None else frame.at(index)
-    return Window(frame, Ranges(np.minimum(lo, stop), stop, Tally()), _repeated(as_of, len(windows)))
+    return Window(frame, Ranges(np.minimum(lo, stop), stop, Tally(), looks, lambda: frame.times))
+
+
+def _looks(as_of: IntArray, end: IntArray, windows: Sequence[int | None]) -> Looks:
+    """When the rows look, through one window after another."""
+    whole = np.repeat([window is None for window in windows], len(as_of))
+    lengths = np.repeat([0 if window is None else window for window in windows], len(as_of))
+    ends = _repeated(end, len(windows))
+    return Looks(_repeated(as_of, len(windows)), np.where(whole, 0, ends - lengths), ends, whole)
 
 
 def _begins(viewpoint: Viewpoint, owner: IntArray, end: IntArray, windows: Sequence[int | None]) -> IntArray:

@@ -10,8 +10,11 @@ from featurestore.arithmetic import constant
 from featurestore.column import Column
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
-from featurestore.operand import Ranges, Tally, row_count
+from featurestore.fold import finite
+from featurestore.operand import Looks, Ranges, Tally, row_count
 from featurestore.schema import Schema
+from featurestore.statistics import positive
+from featurestore.times import Duration
 from featurestore.values import DTYPES, Values
 
 
@@ -49,10 +52,10 @@ class Window:
     ``tx[mask]`` keeps the events where a boolean column is true. ``tx["count"]`` reaches a column whose name is taken.
     """
 
-    def __init__(self, frame: Frame, ranges: Ranges, as_of: IntArray) -> None:
+    def __init__(self, frame: Frame, ranges: Ranges) -> None:
         self._frame = frame
         self._ranges = ranges
-        self._as_of = as_of
+        self._as_of = ranges.looks.as_of
 
     def __getattr__(self, name: str) -> Column:
         """Return a column of the events."""
@@ -74,8 +77,9 @@ class Window:
             raise ColumnError(f"tx[mask] needs a boolean column; this one is {chosen.values.kind}.")
         kept = chosen.values.data & chosen.values.mask
         before = np.concatenate([[0], np.cumsum(kept)])
-        ranges = self._ranges.but(before[self._ranges.lo], before[self._ranges.hi])
-        return Window(self._frame.at(np.flatnonzero(kept)), ranges, self._as_of)
+        frame = self._frame.at(np.flatnonzero(kept))
+        lo, hi = before[self._ranges.lo], before[self._ranges.hi]
+        return Window(frame, self._ranges.but(lo, hi, times=lambda: frame.times))
 
     def __repr__(self) -> str:
         return f"<Window of {', '.join(self._frame.columns)}>"
@@ -129,7 +133,7 @@ class Window:
         >>> window(amount=[1.0, 2.0, 9.0]).first(2).amount.sum().item()
         3.0
         """
-        return Window(self._frame, self._ranges.oldest(row_count(n, "first")), self._as_of)
+        return Window(self._frame, self._ranges.oldest(row_count(n, "first")))
 
     def last(self, n: int) -> "Window":
         """Return the window of each row's last ``n`` events (S5); of all where there are fewer.
@@ -144,7 +148,7 @@ class Window:
         >>> tx.last(2).amount.mean().item(), tx[tx.amount < 5].last(1).amount.sum().item()
         (5.5, 2.0)
         """
-        return Window(self._frame, self._ranges.newest(row_count(n, "last")), self._as_of)
+        return Window(self._frame, self._ranges.newest(row_count(n, "last")))
 
     def gaps(self) -> Column:
         """Seconds from one event of the window to the next: a column of all its events but the first (S5).
@@ -160,6 +164,41 @@ class Window:
         (120.0, 180.0, 2)
         """
         return self.event_time.diff()
+
+    def rate(self, per: Duration = "1h") -> Column:
+        """Events per duration: the count divided by how many times ``per`` goes into the window.
+
+        Over the whole history: into the time from the first event to T. Filtering keeps the window's length.
+
+        Parameters
+        ----------
+        per
+            The duration that is counted by, such as ``"1h"``.
+
+        Returns
+        -------
+        Column
+            Floats, one per row; 0 on an empty window, null over a whole history without events, or of no length.
+
+        Raises
+        ------
+        ColumnError
+            If ``per`` is no duration above zero.
+
+        Examples
+        --------
+        >>> from featurestore import testing
+        >>> testing.window(window="1d", amount=[5.0, 7.0, 9.0]).rate(per="8h").item()
+        1.0
+        """
+        looks, unit = self._ranges.looks, positive("rate", "per", per)
+        first = self.event_time.first().values
+        length = looks.end - np.where(looks.whole, first.data, looks.begin)
+        known = ~looks.whole | first.mask
+        counts = self._ranges.hi - self._ranges.lo
+        with np.errstate(all="ignore"):
+            rates = counts / (length / unit)
+        return Column(finite(rates, known), None, self._ranges.tally)
 
     def since_last(self) -> Column:
         """Seconds from the last event to T; null on an empty window."""
@@ -218,4 +257,5 @@ def empty_window(schema: Schema, event_time: str) -> Window:
     }
     frame = Frame(columns, none, none)
     frame.read.add(event_time)
-    return Window(frame, Ranges(none, none, Tally()), none)
+    looks = Looks(none, none, none, np.zeros(0, np.bool_))
+    return Window(frame, Ranges(none, none, Tally(), looks, lambda: none))

@@ -289,6 +289,89 @@ def all_true(values: Sequence[Value]) -> Value:
     return all(there) if there else None
 
 
+def quantile(values: Sequence[Value], q: float) -> float | None:
+    """Value at place ``q * (n - 1)`` of the sorted values, on the line between two; half way the exact midpoint."""
+    ordered_values = sorted(present(values))
+    if not ordered_values:
+        return None
+    place = q * (len(ordered_values) - 1)
+    below = math.floor(place)
+    share = place - below
+    lower = ordered_values[below]
+    if share == 0:
+        return float(lower)
+    upper = ordered_values[below + 1]
+    if share == 0.5:
+        return nearest((Fraction(lower) + Fraction(upper)) / 2)
+    start, end = float(lower), float(upper)
+    if math.isinf(end - start):
+        return 2.0 * _on_line(start / 2.0, end / 2.0, share)
+    return _on_line(start, end, share)
+
+
+def _on_line(start: float, end: float, share: float) -> float:
+    """From the nearer end."""
+    return start + (end - start) * share if share < 0.5 else end - (end - start) * (1.0 - share)
+
+
+def skewness(values: Sequence[Value]) -> float | None:
+    """Bias-corrected; null for fewer than three values, and for equal ones. A root of the nearest double."""
+    n, powers = _central(present(values))
+    if n < 3 or powers[2] == 0:
+        return None
+    root = math.sqrt(nearest(Fraction(n * n * (n - 1), (n - 2) ** 2) * powers[3] ** 2 / powers[2] ** 3))
+    return -root if powers[3] < 0 else root
+
+
+def kurtosis(values: Sequence[Value]) -> float | None:
+    """Excess, bias-corrected; null for fewer than four values, and for equal ones; the nearest double."""
+    n, powers = _central(present(values))
+    if n < 4 or powers[2] == 0:
+        return None
+    peak = Fraction(n * (n + 1) * (n - 1), (n - 2) * (n - 3)) * powers[4] / powers[2] ** 2
+    return nearest(peak - Fraction(3 * (n - 1) ** 2, (n - 2) * (n - 3)))
+
+
+def _central(there: Sequence[Any]) -> tuple[int, list[Fraction]]:
+    """Count, and sums of the powers of the distances from the exact mean."""
+    middle = exact_sum(there) / max(len(there), 1)
+    return len(there), [exact_sum([(Fraction(entry) - middle) ** power for entry in there]) for power in range(5)]
+
+
+def entropy(values: Sequence[Value]) -> float | None:
+    """Bits: each different value's count times what its share tells; null without values."""
+    there = present(values)
+    counts = [sum(entry == other for other in there) for entry in set(there)]
+    told = [count * (math.log2(len(there)) - math.log2(count)) for count in counts]
+    return nearest(exact_sum(told)) / len(there) if there else None
+
+
+def slope(values: Sequence[Value], instants: Sequence[int], per: int) -> float | None:
+    """Least squares against the instants, per ``per`` microseconds; null unless two instants have values."""
+    pairs = [(entry, instant) for entry, instant in zip(values, instants, strict=True) if entry is not None]
+    if len({instant for _, instant in pairs}) < 2:
+        return None
+    level = exact_sum([entry for entry, _ in pairs]) / len(pairs)
+    moment = exact_sum([instant for _, instant in pairs]) / len(pairs)
+    above = exact_sum([(Fraction(entry) - level) * (instant - moment) for entry, instant in pairs])
+    return nearest(per * above / exact_sum([(instant - moment) ** 2 for _, instant in pairs]))
+
+
+def decayed_sum(values: Sequence[Value], instants: Sequence[int], as_of: int, half_life: int) -> float:
+    """Sum of each value times ``2**-(age / half_life)``, those terms rounded and their sum rounded once."""
+    told = [
+        float(entry) * math.exp2(-(abs(as_of - instant) / half_life))
+        for entry, instant in zip(values, instants, strict=True)
+        if entry is not None
+    ]
+    return nearest(exact_sum(told))
+
+
+def rate(count: int, length: int | None, per: int) -> float | None:
+    """Events per ``per`` microseconds of a window of that length; null without a length above zero."""
+    return count / (length / per) if length else None
+
+
 def seconds_since(instants: Sequence[int], as_of: int) -> float | None:
     """Seconds from the last event to ``as_of``; null without events."""
     return (as_of - instants[-1]) / 1e6 if instants else None
@@ -418,6 +501,7 @@ class Reduce:
     ``kind`` is the expression's type; ``where`` keeps the events for which it is true, then ``rows`` the first
     (positive) or last (negative) that many. ``change`` takes each value less the one before, in ``units`` or
     ``seconds``; ``ends`` then takes the first or last that many values, nulls left out before with ``skip_null``.
+    ``number`` is what the reduction takes: a share, or microseconds.
     """
 
     name: str
@@ -430,6 +514,7 @@ class Reduce:
     place: int = 0
     skip_null: bool = False
     function: Callable[[list[Any]], Value] | None = None
+    number: float = 0
 
 
 Node = Col | Lit | AsOf | Op | Reduce
@@ -442,6 +527,8 @@ class Scope:
     events: Sequence[Event]
     rules: Rules
     as_of: int
+    window: int | None = None
+    offset: int = 0
 
 
 def value(node: Node, scope: Scope, event: Event | None = None) -> Value:
@@ -466,14 +553,24 @@ def _reduced(node: Reduce, scope: Scope) -> Value:
     kept = _end(kept, node.rows)
     if node.name == "since_last":
         return seconds_since([_whole(event[scope.rules.event_time]) for event in kept], scope.as_of)
+    instants = [_whole(event[scope.rules.event_time]) for event in kept]
+    if node.name == "rate":
+        since_first = scope.as_of - scope.offset - instants[0] if instants else None
+        return rate(len(kept), since_first if scope.window is None else scope.window, int(node.number))
     if node.of is None:
         return len(kept)
     values = [value(node.of, scope, event) for event in kept]
     if node.change is not None:
-        values = changes(values, node.change)
-    if node.ends is None:
-        return _folded(node, values)
-    return _folded(replace(node, skip_null=False), _end(present(values) if node.skip_null else values, node.ends))
+        values, instants = changes(values, node.change), instants[1:]
+    if node.ends is not None:
+        there = [(one, at) for one, at in zip(values, instants, strict=True) if one is not None or not node.skip_null]
+        values, instants = ([pair[side] for pair in _end(there, node.ends)] for side in (0, 1))
+        node = replace(node, skip_null=False)
+    if node.name == "slope":
+        return slope(values, instants, int(node.number))
+    if node.name == "decayed_sum":
+        return decayed_sum(values, instants, scope.as_of, int(node.number))
+    return quantile(values, node.number) if node.name == "quantile" else _folded(node, values)
 
 
 def _end(items: list[Any], count: int | None) -> list[Any]:
@@ -504,6 +601,10 @@ _FOLDS: dict[str, Callable[[list[Value]], Value]] = {
     "mode": most_frequent,
     "any": any_true,
     "all": all_true,
+    "median": lambda values: quantile(values, 0.5),
+    "skew": skewness,
+    "kurtosis": kurtosis,
+    "entropy": entropy,
 }
 
 

@@ -185,7 +185,10 @@ class Sight:
 
     def over(self, asked: Asked, columns: tuple[str, ...]) -> list[Value]:
         """Values of a feature, one per window, with the key in these columns of the row."""
-        scopes = [Scope(self._events(asked, columns, window), self.rules, self.as_of) for window in asked.windows]
+        scopes = [
+            Scope(self._events(asked, columns, window), self.rules, self.as_of, window, asked.offset)
+            for window in asked.windows
+        ]
         return [value(asked.node, scope) for scope in scopes]
 
     def _events(self, asked: Asked, columns: tuple[str, ...], window: int | None) -> list[Event]:

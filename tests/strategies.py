@@ -174,7 +174,38 @@ def structures() -> dict[str, Node]:
     return trees
 
 
-CATALOGUE = catalogue()
+def figures() -> dict[str, Node]:
+    """What describes a distribution or a trend, of columns and of expressions, filtered or not."""
+    amount, price, units, flag = (Col(name) for name in ("amount", "price", "units", "flag"))
+    dear = Op(">", (amount, Lit(0.3)))
+    trees: dict[str, Node] = {}
+    for column in ("amount", "price", "units", "big", "flag"):
+        kind = COLUMNS[column]
+        for name in ("median", "skew", "kurtosis"):
+            trees[f"{column}_{name}"] = Reduce(name, Col(column), kind=kind)
+        trees[f"{column}_slope"] = Reduce("slope", Col(column), kind=kind, number=DAY)
+        trees[f"{column}_decayed"] = Reduce("decayed_sum", Col(column), kind=kind, number=HOUR)
+    for share in (0, 0.25, 0.9, 1 / 3):
+        trees[f"amount_quantile_{round(100 * share)}"] = Reduce("quantile", amount, number=share)
+    trees["big_quantile_90"] = Reduce("quantile", Col("big"), kind="int", number=0.9)
+    for column in ("amount", "units", "flag", "note", "seen"):
+        trees[f"{column}_entropy"] = Reduce("entropy", Col(column))
+    trees["pace"] = Reduce("rate", number=HOUR)
+    trees["pace_flagged"] = Reduce("rate", where=flag, number=DAY)
+    trees["dear_median"] = Reduce("median", amount, where=dear)
+    trees["dear_slope"] = Reduce("slope", Op("*", (amount, units)), where=dear, number=SECOND)
+    trees["dear_decayed"] = Reduce("decayed_sum", Op("/", (price, units)), where=dear, number=10 * SECOND)
+    for name, number in (("slope", HOUR), ("decayed_sum", SECOND)):
+        trees[f"last_{name}"] = Reduce(name, amount, number=number, rows=-3)
+        trees[f"known_{name}"] = Reduce(name, amount, number=number, ends=-2, skip_null=True)
+        trees[f"change_{name}"] = Reduce(name, units, "int", number=number, change="units")
+        trees[f"gap_{name}"] = Reduce(name, Col("event_time"), number=number, change="seconds", ends=2)
+    trees["gap_median"] = Reduce("median", Col("event_time"), change="seconds")
+    trees["pace_of_two"] = Reduce("rate", rows=-2, number=HOUR)
+    return trees
+
+
+CATALOGUE = catalogue() | figures()
 
 
 def operations() -> dict[str, Node]:
@@ -229,6 +260,10 @@ def _rendered_reduction(node: Reduce, window: str) -> str:
     skip = ["skip_null=True"] if node.skip_null else []
     if node.ends is None:
         arguments += skip
+    if node.name == "quantile":
+        arguments.append(repr(node.number))
+    if node.name in ("slope", "decayed_sum", "rate"):
+        arguments.append(f"'{node.number}us'")
     if node.function is not None:
         arguments += [node.function.__name__, f"returns={node.kind}"]
     of = kept if node.of is None else rendered(node.of, kept)
@@ -289,7 +324,12 @@ def truth_trees() -> SearchStrategy[Node]:
 def feature_trees() -> SearchStrategy[Node]:
     """Whole features: reductions of expressions, filtered or not, and arithmetic between them."""
     where = st.none() | truth_trees()
-    folds = st.sampled_from(["count", "sum", "mean", "min", "max", "var", "first", "last", "nunique", "mode"])
+    folds = st.sampled_from(
+        [
+            *("count", "sum", "mean", "min", "max", "var", "first", "last", "nunique", "mode"),
+            *("median", "skew", "entropy"),
+        ]
+    )
     some = st.sampled_from([None, None, 1, 2, -1, -2])
     change = st.sampled_from([None, None, "units"])
     reductions = st.one_of(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featurestore.column import Column
 from featurestore.errors import ColumnError, IntegerOverflow
-from featurestore.operand import REDUCTIONS, Ranges, Tally, where
+from featurestore.operand import REDUCTIONS, Looks, Ranges, Tally, where
 from featurestore.testing import window
 from featurestore.values import from_list
 from featurestore.window import Frame, Window
@@ -386,7 +386,9 @@ def windows(values: list[float], ranges: list[tuple[int, int]]) -> Window:
     stamps = np.arange(len(values)) * 1_000_000
     lo, hi = (np.array([pair[side] for pair in ranges]) for side in (0, 1))
     frame = Frame({"x": from_list("float", values)}, stamps, stamps)
-    return Window(frame, Ranges(lo, hi, Tally()), np.full(len(ranges), 10**9))
+    at = np.full(len(ranges), 10**9)
+    looks = Looks(at, np.zeros_like(at), at, np.ones(len(at), np.bool_))
+    return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: stamps))
 
 
 def test_item_reads_one_row_alone() -> None:

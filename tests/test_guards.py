@@ -25,6 +25,7 @@ FLOORS = (
         "elementwise",
         "operand",
         "elements",
+        "statistics",
         "column",
         "window",
         "visibility",

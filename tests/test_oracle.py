@@ -21,14 +21,21 @@ from oracle import (
     Value,
     ahead,
     apply,
+    decayed_sum,
     delivered,
+    entropy,
+    kurtosis,
     mature,
     mean,
     nearest,
     ordered,
     pick,
+    quantile,
+    rate,
     row_value,
     seconds_since,
+    skewness,
+    slope,
     total,
     value,
     variance,
@@ -360,6 +367,42 @@ def test_variance_does_not_cancel() -> None:
 def test_the_nearest_double_of_a_tie_is_the_even_one() -> None:
     assert nearest(Fraction(2**53 + 1)) == 2.0**53
     assert nearest(Fraction(2**53 + 3)) == 2.0**53 + 4
+
+
+def test_a_quantile_lies_between_the_sorted_values() -> None:
+    assert [quantile([4.0, None, 1.0, 2.0], q) for q in (0, 0.5, 0.75, 1)] == [1.0, 2.0, 3.0, 4.0]
+    assert (quantile([3, 2**53, 2**53 + 3, 1], 0.5), quantile([], 0.5)) == (2.0**52 + 2, None)
+    assert quantile([-1.7e308, 1.7e308], 0.75) == 0.85e308
+
+
+def test_skewness_and_kurtosis_are_bias_corrected() -> None:
+    assert skewness([0.0, 0.0, 1.0]) == math.sqrt(3)  # d = -1/3, -1/3, 2/3: 3 sqrt(2) * (6/27) / (2/3)^1.5
+    assert skewness([0.0, 1.0, 1.0]) == -math.sqrt(3)
+    assert kurtosis([0.0, 0.0, 0.0, 1.0]) == 4.0  # d = -1/4 thrice, 3/4: 30 * (21/64) / (3/4)^2 - 13.5
+    assert (skewness([1.0, 2.0]), skewness([2.0] * 3), kurtosis([1.0, 2.0, 4.0])) == (None, None, None)
+
+
+def test_entropy_is_in_bits() -> None:
+    assert (entropy(["a", "b", None]), entropy([1, 1, 2, 3]), entropy([1, 1]), entropy([])) == (1.0, 1.5, 0.0, None)
+
+
+def test_a_slope_is_per_duration_and_needs_two_instants() -> None:
+    assert slope([1.0, None, 7.0], [0, 1, 2], 10) == 30.0
+    assert slope([1.0, 3.0, 2.0], [0, 1, 2], 1) == 0.5
+    assert slope([1.0, 3.0], [5, 5], 1) is None
+
+
+def test_a_decayed_sum_halves_and_is_zero_without_values() -> None:
+    assert decayed_sum([8.0, None, 3.0], [10, 20, 30], 30, 10) == 8.0 / 4 + 3.0
+    assert decayed_sum([None], [10], 30, 10) == 0.0
+
+
+def test_a_rate_is_the_count_over_the_length() -> None:
+    assert (rate(3, 60, 20), rate(0, 60, 20), rate(0, None, 20), rate(1, 0, 20)) == (1.0, 0.0, None, None)
+    events = [event(4), event(8)]
+    assert value(Reduce("rate", number=3), Scope(events, PLAIN, 10)) == 1.0
+    assert value(Reduce("rate", number=5), Scope(events, PLAIN, 10, window=10)) == 1.0
+    assert value(Reduce("rate", number=4), Scope(events, PLAIN, 10, offset=2)) == 2.0
 
 
 # Reductions of their own kind, S8, S15

@@ -66,7 +66,7 @@ def test_types_follow_the_values() -> None:
         ({"a": [object()]}, "values of one type"),
     ],
 )
-def test_columns_that_do_not_fit_are_named(columns: dict[str, list[object]], message: str) -> None:
+def test_columns_that_do_not_fit_are_named(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         window(None, **columns)
 

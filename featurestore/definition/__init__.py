@@ -8,7 +8,8 @@ from featurestore.definition.decorators import REDUCTIONS, Reduction, aggregatio
 from featurestore.definition.entities import Entity
 from featurestore.definition.features import AS_OF, Feature, RowFeature, WindowFeature, annotations_of, located
 from featurestore.definition.services import FeatureService, Listed, RoleFeature, on
-from featurestore.definition.sources import Duration, OnInvalid, Source, SourceBy
+from featurestore.definition.sources import OnInvalid, Source, SourceBy
+from featurestore.times import Duration
 
 __all__ = [
     "AS_OF",

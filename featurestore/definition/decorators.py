@@ -7,11 +7,15 @@ from typing import Any
 
 from featurestore.definition.entities import Entity
 from featurestore.definition.features import RowFeature, WindowFeature
-from featurestore.definition.sources import Duration, Source, SourceBy
+from featurestore.definition.sources import Source, SourceBy
 from featurestore.errors import DefinitionError, suggest
+from featurestore.times import Duration
 from featurestore.window import Window
 
-REDUCTIONS = ("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "nunique", "mode", "any", "all")
+REDUCTIONS = (
+    *("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "nunique", "mode", "any", "all"),
+    *("median", "skew", "kurtosis", "entropy", "slope"),
+)
 
 
 @typing.overload
@@ -73,7 +77,7 @@ def aggregations(
     ------
     DefinitionError
         If a column is not in the schema, or a function is not one of ``count sum mean min max std var first last
-        nunique mode any all``.
+        nunique mode any all median skew kurtosis entropy slope`` (a slope is per day).
     """
     if not isinstance(source_by, SourceBy):
         raise DefinitionError(

@@ -11,9 +11,10 @@ import numpy as np
 
 from featurestore import times
 from featurestore.definition.entities import check_name
-from featurestore.definition.sources import Duration, SourceBy, duration_of
+from featurestore.definition.sources import SourceBy, duration_of
 from featurestore.errors import DefinitionError, FeatureStoreError
 from featurestore.schema import kind_of
+from featurestore.times import Duration
 from featurestore.values import KINDS, Kind
 from featurestore.window import Window, empty_window
 

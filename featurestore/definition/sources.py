@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -12,9 +11,9 @@ from featurestore import times
 from featurestore.definition.entities import Entity, check_name
 from featurestore.errors import DefinitionError, suggest
 from featurestore.schema import Schema, schema_of
+from featurestore.times import Duration
 from featurestore.values import Kind
 
-Duration = str | timedelta
 OnInvalid = Literal["stop", "quarantine"]
 
 
