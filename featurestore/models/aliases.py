@@ -87,6 +87,8 @@ class Aliases:
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write
+            for left in self.path.parent.glob(f".{self.path.name}-*"):  # of one who was killed here
+                left.unlink(missing_ok=True)
             switches = self.history()
             count = len(switches)
             yield switches

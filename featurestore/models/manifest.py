@@ -1,6 +1,5 @@
 """What is written down of a model version: how it was made, and what its loading is checked by."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,7 +58,7 @@ def describe(
     pinned = pinning.pin(registry, service, [one.name for one in fitted.inputs])
     return {
         "created_at": times.isoformat(created_at),
-        "file": {"sha256": hashlib.sha256(fitted.content).hexdigest(), "size": len(fitted.content)},
+        "file": artifact.sizes(fitted.content),
         "environment": environment.environment(fitted.estimator),
         "git": {
             "commit": commit and commit.removesuffix("+changes"),
@@ -133,8 +132,7 @@ def _golden(fitted: Fitted, model: str) -> dict[str, Any]:
     chosen = np.unique(np.linspace(0, len(table) - 1, GOLDEN_ROWS).astype(np.int64))
     columns = [one.to_list() for one in of_table(fitted.inputs, table.take(chosen))]
     rows = [[_stored(value) for value in row] for row in zip(*columns, strict=True)]
-    size, digest = len(fitted.content), hashlib.sha256(fitted.content).hexdigest()
-    copy = on_one_thread(artifact.load(fitted.content, sha256=digest, size=size, path=_NOWHERE))
+    copy = on_one_thread(artifact.load(fitted.content, artifact.sizes(fitted.content), _NOWHERE))
     names = [one.name for one in fitted.inputs]
     expected = [
         predicted(copy, fitted.inputs, [dict(zip(names, row, strict=True))], frame=fitted.frame, model=model)[0]

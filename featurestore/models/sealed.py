@@ -13,6 +13,7 @@ from featurestore.log.segments import sync_folder
 
 FORMAT = 1
 _DIGEST = "digest"
+_LONGEST = 64 << 20  # bytes
 
 
 def seal(document: Mapping[str, Any]) -> bytes:
@@ -48,6 +49,8 @@ def unseal(content: bytes, path: Path) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """Document of a file; see :func:`unseal`."""
     try:
+        if path.stat().st_size > _LONGEST:
+            raise StoreDamaged(f"{path} is damaged: it is longer than {_LONGEST:,} bytes. Restore it from a backup.")
         return unseal(path.read_bytes(), path)
     except OSError as error:
         raise StoreDamaged(f"{path} cannot be read: {error}. Restore it from a backup.") from error

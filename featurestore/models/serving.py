@@ -106,8 +106,7 @@ def load(version: ModelVersion, content: bytes) -> Served:
     manifest = version.manifest
     artifact.require()
     environment.check(manifest["environment"], version.reference)
-    kept = {name: manifest["file"][name] for name in ("sha256", "size")}
-    estimator = artifact.load(content, **kept, path=version.path / PIPELINE)
+    estimator = artifact.load(content, manifest["file"], version.path / PIPELINE)
     rows, expected = manifest["golden"]["rows"], np.array(manifest["golden"]["expected"], np.float64)
     served = Served(version, on_one_thread(estimator), inputs_of(manifest), manifest["input"] == "frame")
     _replay(served, [dict(zip(version.features, row, strict=True)) for row in rows], expected)

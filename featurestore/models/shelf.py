@@ -5,10 +5,12 @@ never changes after.
 """
 
 import contextlib
+import fcntl
+import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,12 @@ _SAID = (
     "golden",
     "facts",
 )
+_SIZES = ("sha256", "size", "unpacked")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NUMBERED = re.compile(r"v(\d{1,9})")
 _TRIES = 100
+_INCOMING = ".incoming-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +115,16 @@ class Shelf:
                 f"{path} holds {manifest.get('name')}@{manifest.get('version')}: versions are not moved by hand."
             )
         lacking = [one for one in _SAID if one not in manifest]
+        lacking += [f"file.{one}" for one in _SIZES if one not in manifest.get("file", {})]
         if lacking:
             raise StoreDamaged(f"{path / MANIFEST} lacks {', '.join(lacking)}. Restore it from a backup.")
         return ModelVersion(name, version, path, manifest)
 
     def content(self, version: ModelVersion) -> bytes:
-        """Bytes of a version's estimator."""
+        """Bytes of a version's estimator; of a file that is longer than it was, not all."""
         try:
-            return (version.path / PIPELINE).read_bytes()
+            with (version.path / PIPELINE).open("rb") as file:
+                return file.read(version.manifest["file"]["size"] + 1)
         except OSError as error:
             raise StoreDamaged(f"{version.path / PIPELINE} cannot be read: {error}. Restore it.") from error
 
@@ -133,13 +139,14 @@ class Shelf:
         home = self.folder / name
         home.mkdir(parents=True, exist_ok=True)
         sync_folder(self.folder)
-        for _ in range(_TRIES):
-            chosen = version or _next(_folders(home, _VERSION))
-            made = {"name": name, "version": chosen, **manifest}
-            if self._put(home / chosen, {PIPELINE: content, MANIFEST: sealed.seal(made)}):
-                return self.read(name, chosen)
-            if version is not None:
-                raise taken(name, version)
+        with _saving(home):
+            for _ in range(_TRIES):
+                chosen = version or _next(_folders(home, _VERSION))
+                made = {"name": name, "version": chosen, **manifest}
+                if self._put(home / chosen, {PIPELINE: content, MANIFEST: sealed.seal(made)}):
+                    return self.read(name, chosen)
+                if version is not None:
+                    raise taken(name, version)
         raise OperationError(f"Others save versions of model {name!r} faster than this can: try again.")
 
     def aliases(self, name: str) -> Aliases:
@@ -168,7 +175,7 @@ class Shelf:
 
     def _put(self, place: Path, files: Mapping[str, bytes]) -> bool:
         """Whether the version was put there; not if there is one already."""
-        begun = place.with_name(f".incoming-{secrets.token_hex(8)}")
+        begun = place.with_name(f"{_INCOMING}{secrets.token_hex(8)}")
         try:
             begun.mkdir()
             for file, content in files.items():
@@ -184,6 +191,21 @@ class Shelf:
             raise OperationError(f"{place} cannot be written: {error}. Look at the folder and the disk.") from error
         finally:
             shutil.rmtree(begun, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _saving(home: Path) -> Iterator[None]:
+    """Hold a model's lock with all others who save; who is alone at first removes what killed ones have left."""
+    handle = os.open(home / "saving.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in home.glob(f"{_INCOMING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_names(name: str, version: str | None, aliases: Mapping[str, str]) -> None:
