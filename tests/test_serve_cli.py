@@ -1,13 +1,15 @@
 """``featurestore serve`` and ``featurestore keys``, as they are typed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from served import begun, write_project
+from served import begun, running, write_project
 
 from featurestore.cli import main
 from featurestore.server.options import Options
@@ -31,6 +33,14 @@ def test_serve_answers_until_it_is_told_to_stop(project: Path) -> None:
     assert any("Ctrl-C stops it" in line.get("text", "") for line in server.log)
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url + "/health/live")
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(project: Path) -> None:
+    with running(project, workers=2) as server:
+        workers = [line["pid"] for line in server.log if line["event"] == "started"]
+        os.kill(server.process.pid, signal.SIGKILL)
+        assert server.wait() == -signal.SIGKILL  # the log is at its end once nobody holds it any more
+        assert sorted(line["pid"] for line in server.log if line["event"] == "stopped") == sorted(workers)
 
 
 def test_a_key_made_while_serving_is_asked_for_at_once(project: Path) -> None:

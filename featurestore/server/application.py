@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import signal
 from collections.abc import AsyncIterator
 from importlib import metadata
@@ -68,11 +69,21 @@ async def _lifespan(serving: Serving, log: Log) -> AsyncIterator[None]:
         count=serving.metrics.logged, problem=lambda words: log("served_log", problem=words)
     )
     log("started", services=list(serving.store.registry.services), keys=serving.access.asks)
+    watching = asyncio.create_task(_end_with_parent())
     yield
+    watching.cancel()
     serving.threads.close()
     serving.recorder.close()
     serving.store.close()
     log("stopped")
+
+
+async def _end_with_parent() -> None:
+    """Stop in order once the process that has started this worker is gone: nobody would pass a signal on to it."""
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():  # noqa: ASYNC110 - another process sets no event
+        await asyncio.sleep(1.0)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _warm(serving: Serving) -> None:

@@ -79,6 +79,7 @@ def _run(options: Options, bound: socket.socket) -> None:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=30,
+        timeout_worker_healthcheck=60,  # a worker that is still importing on a busy machine is not dead
         timeout_graceful_shutdown=max(1, round(options.grace_s)),
     )
     if options.workers > 1:
