@@ -63,7 +63,9 @@ class Terminal:
             return
         out = _console(sys.stdout)
         for block in answer.blocks:
-            out.print(_rendered(block), soft_wrap=not isinstance(block, Table), markup=False, highlight=False)
+            # sentences are wrapped between words on a terminal; code, and what goes elsewhere, stays in its lines
+            whole = isinstance(block, Code) or (isinstance(block, str) and not out.is_terminal)
+            out.print(_rendered(block), soft_wrap=whole, markup=False, highlight=False)
         sys.stdout.flush()
         if answer.following:
             line, _, purpose = answer.following.partition(" (")
