@@ -238,7 +238,8 @@ def test_the_log_has_a_line_for_each_request_and_no_value(server: Running) -> No
 
 def test_the_docs_page_shows_real_fields_and_asks_for_nothing_else(shared: Running) -> None:
     page = shared.client.get("/docs").text
-    for shown in ("spent_30d", "shop_mean", "What the customer is about to pay.", "/events/payments", "one of"):
+    described = ("What the customer is about to pay.", "Mean payment in the shop.", "This payment against the month")
+    for shown in ("spent_30d", "shop_mean", "/events/payments", "one of", "≤ 1000000<", *described):
         assert shown in page
     assert "<script" not in page
     assert "src=" not in page

@@ -115,8 +115,12 @@ def _type(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(json.dumps(one) for one in schema["enum"])
     kind = "date-time" if schema.get("format") == "date-time" else str(schema.get("type", "any"))
     limits = [
-        f"{sign} {schema[name]}"
+        f"{sign} {_number(schema[name])}"
         for name, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
         if name in schema and abs(schema[name]) < _EXACT
     ]
     return " ".join([kind, *limits])
+
+
+def _number(limit: float) -> float:
+    return int(limit) if float(limit).is_integer() else limit

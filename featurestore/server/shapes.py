@@ -28,7 +28,7 @@ from pydantic import (
 from featurestore import carriers, schema, times
 from featurestore.definition import Source
 from featurestore.errors import row_number
-from featurestore.plan import ServicePlan
+from featurestore.plan import ServicePlan, WindowStep
 from featurestore.server.failure import refused
 from featurestore.values import Kind
 
@@ -90,6 +90,7 @@ class Column:
     required: bool = True
     default: Any = None
     shown: Mapping[str, Any] | None = None
+    description: str = ""
 
 
 class Shape:
@@ -99,8 +100,7 @@ class Shape:
         self.columns = tuple(columns)
         # Fields have names of their own, for a column may be named like something that every model has.
         fields: dict[str, Any] = {
-            f"column_{number}": (_annotation(one), Field(... if one.required else one.default, alias=one.name))
-            for number, one in enumerate(self.columns)
+            f"column_{number}": (_annotation(one), _field(one)) for number, one in enumerate(self.columns)
         }
         config = ConfigDict(extra="forbid", title=name)
         self.model: type[BaseModel] = create_model("Row", __config__=config, **fields)
@@ -167,8 +167,13 @@ def event_of(source: Source) -> Shape:
 
 
 def features_of(plan: ServicePlan) -> Shape:
-    """Shape of a service's features in an answer."""
-    columns = [Column(name, plan.kinds[name][0], plan.kinds[name][1]) for name in plan.outputs]
+    """Shape of a service's features in an answer, each with the first line of what its function says of itself."""
+    said = {
+        name: step.feature.description.partition("\n")[0].replace("``", "")
+        for step in plan.steps
+        for name in (step.outputs if isinstance(step, WindowStep) else (step.output,))
+    }
+    columns = [Column(name, *plan.kinds[name], description=said[name]) for name in plan.outputs]
     return Shape(f"Features of {plan.service.name}", columns)
 
 
@@ -185,6 +190,10 @@ def _declared(field: schema.Field, shown: Mapping[str, Any]) -> Column:
 def _annotation(column: Column) -> Any:
     annotation = _TYPES[column.kind] | None if column.nullable else _TYPES[column.kind]
     return annotation if column.shown is None else Annotated[annotation, WithJsonSchema(dict(column.shown))]
+
+
+def _field(column: Column) -> Any:
+    return Field(... if column.required else column.default, alias=column.name, description=column.description or None)
 
 
 def _fields(error: ValidationError, number: int) -> Sequence[Mapping[str, Any]]:
