@@ -124,7 +124,7 @@ def test_a_model_shows_its_scores_and_that_its_features_have_changed(shared: Run
 def test_health_says_what_is_there(shared: Running) -> None:
     shown = page(shared, "/ui/health")
     assert "every online view is filled" in shown.text
-    assert "2 declarations differ" not in shown.text
+    assert "3 declarations differ from what was applied" in shown.text  # spent, share that needs it, fraud
     assert ["payments", "7"] in [row[:2] for row in shown.rows]
     assert ["payments_by_customer", "yes"] in [row[:2] for row in shown.rows]
 
@@ -223,16 +223,17 @@ def test_nothing_to_draw_is_no_chart(shared: Running) -> None:
 
 def test_what_is_not_there_has_a_page_that_says_so(shared: Running) -> None:
     assert "Did you mean 'spent'?" in page(shared, "/ui/features/spend", 404).text
-    for path in ("/ui/services/none", "/ui/sources/none", "/ui/models/none", "/ui/models/.."):
-        if path != "/ui/models/..":
-            page(shared, path, 404)
+    for path in ("/ui/services/none", "/ui/sources/none", "/ui/models/none", "/ui/models/%2e%2e"):
+        assert shared.client.get(path).status_code == 404, path
+    for path in ("/ui/services/none", "/ui/sources/none", "/ui/models/none"):
+        assert "There are" in page(shared, path, 404).text or "Did you mean" in page(shared, path, 404).text
 
 
 def test_with_keys_a_page_asks_for_one_and_a_browser_can_give_it(tmp_path: Path) -> None:
     with running(write_project(tmp_path)) as server:
         keys = ApiKeys(server.project / "store" / "keys.json")
         now = times.system_clock()
-        read, ingest = (keys.create(scope, [scope], now=now)[1] for scope in ("read", "ingest"))
+        read, ingest, admin = (keys.create(scope, [scope], now=now)[1] for scope in ("read", "ingest", "admin"))
         for path in ("/ui", "/ui/health", "/ui/services/fraud?asked=1", "/ui/features/spent", "/ui/style.css"):
             refused = server.client.get(path)
             assert (refused.status_code, "Basic" in refused.headers["www-authenticate"]) == (401, True)
@@ -241,6 +242,12 @@ def test_with_keys_a_page_asks_for_one_and_a_browser_can_give_it(tmp_path: Path)
             assert server.client.get(path, auth=("me", read)).status_code in {200, 422}
             assert server.client.get(path, headers={"Authorization": f"Bearer {read}"}).status_code in {200, 422}
         assert server.client.get("/ui", auth=("me", read), headers={"Host": "evil.example"}).status_code == 200
+        asked = "/ui/services/counts?asked=1&row.customer=1"
+        for key, explained in ((read, False), (admin, True)):
+            answer = server.client.get(asked, auth=("me", key))
+            assert "payments_made" in answer.text
+            assert ("a key with the scope" in answer.text) != explained
+            assert ('id="explained"' in answer.text) == explained
         assert read not in json.dumps(server.log)
 
 

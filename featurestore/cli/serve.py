@@ -51,7 +51,7 @@ def serve(
         where.append(url)
         if insecure and not options.loopback:
             session.terminal.complain("--insecure: whoever reaches this address may read and write.")
-        with session.progress(f"serving on {url} (Ctrl-C stops it)"):
+        with session.progress(f"serving on {url} (pages at {url}/ui; Ctrl-C stops it)"):
             pass
 
     run(options, listening)

@@ -68,9 +68,10 @@ class Access:
             if not self.asks:
                 if not self._open:
                     _check_host(request)
+                request.state.admin = True
                 return
             found = self._key(request, page=page)
-            request.state.key = found.id
+            request.state.key, request.state.admin = found.id, found.may("admin")
             wait = self._rates.wait(found)
             if wait:
                 after = {"Retry-After": str(math.ceil(wait))}

@@ -1,6 +1,7 @@
 """``GET /ui`` and the pages below it.
 
-A page asks for the same scope as the JSON that it shows; a browser may send the key as the password of HTTP Basic.
+A page asks for the same scope as the JSON that it shows; a browser may send the key as the password of HTTP Basic. An
+explanation shows raw events, which no other route does: where keys are in use, it needs the scope ``admin``.
 """
 
 import functools
@@ -87,7 +88,9 @@ class Site:
         errors, vector, explained = dict(asked.errors), None, None
         if asked.sent and not errors:
             try:
-                vector, explained = self._answer(facts["name"], asked)
+                vector = self._store.lookup(facts["name"], asked.row, as_of=asked.as_of)
+                if request.state.admin:  # no other route gives raw events away
+                    explained = self._explain(facts["name"], asked, vector)
             except RequestError as error:
                 errors = form.problems(error)
         told = {
@@ -113,11 +116,10 @@ class Site:
         code, _, words = failure.verdict(error)
         return self._pages.page("problem", {"status": code, "words": words or str(error)}, code)
 
-    def _answer(self, service: str, asked: form.Asked) -> tuple[Vector, Explanation]:
-        """The vector, and one of its values explained as of the same instant."""
-        vector = self._store.lookup(service, asked.row, as_of=asked.as_of)
+    def _explain(self, service: str, asked: form.Asked, vector: Vector) -> Explanation:
+        """One of the vector's values, as of the same instant."""
         feature = asked.explain or next(iter(vector))
-        return vector, self._store.explain(service, feature, asked.row, as_of=vector.as_of, limit=_EVENTS)
+        return self._store.explain(service, feature, asked.row, as_of=vector.as_of, limit=_EVENTS)
 
 
 def _charts(explained: Explanation) -> dict[str, Any]:
