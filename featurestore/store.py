@@ -14,6 +14,7 @@ from featurestore import (
     explain,
     filling,
     ingest,
+    leaks,
     lookup,
     materialize,
     reading,
@@ -38,6 +39,7 @@ from featurestore.errors import (
 )
 from featurestore.explain import Explanation
 from featurestore.ingest import Ingested
+from featurestore.leaks import Leaks
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared, Vector
 from featurestore.materialize import Materialized
@@ -231,14 +233,7 @@ class FeatureStore:
         asked = reading.read_spine(spine, self.root, texts)
         if time not in asked.column_names:
             raise SpineError(f"The spine has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
-        with self._writing("training_set"):
-            materialize.recover(self.log, self.online)
-            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
-        for view in plan.views:
-            check_schema(view.source, self.log)
-            fed = view.source.name
-            if not view.source.fed_by_ingest and not self.log.loaded(fed) and not self.log.rows(fed):
-                raise NotMaterialized(f"Source {fed!r} has not been loaded: `featurestore materialize`.")
+        self._take_over(plan, "training_set")
         return training.build(
             plan,
             asked,
@@ -255,6 +250,42 @@ class FeatureStore:
             root=self.root,
             replace=replace,
         )
+
+    def leaks(
+        self,
+        table: Any,
+        service: str | FeatureService,
+        time: str = "event_time",
+        *,
+        columns: Mapping[str, str] | None = None,
+    ) -> Leaks:
+        """Find columns of a table of features, made elsewhere, that were computed with a leak.
+
+        Parameters
+        ----------
+        table
+            pandas, polars or Arrow frame, list of dicts, path of a Parquet or CSV file, or SQL: entity keys, instants,
+            the request fields that features need, and columns of features.
+        service
+            Feature service that declares what the columns should be.
+        time
+            Column of the instants, naive is UTC.
+        columns
+            The table's own column for a feature, where they differ: ``{"avg_amount_30d": "mean_amount"}``.
+
+        Raises
+        ------
+        RequestError
+            If the table has none of the features, or lacks what they are asked with.
+        NotMaterialized
+            If a source has not been loaded.
+        """
+        plan = self._plan(_name_of(service))
+        asked = reading.read_spine(table, self.root)
+        if time not in asked.column_names:
+            raise SpineError(f"The table has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
+        self._take_over(plan, "leaks")
+        return leaks.find(plan.service, self.registry, asked, self.log, time=time, columns=columns)
 
     def load_training_set(self, name: str) -> TrainingSet:
         """Read a training set back."""
@@ -577,6 +608,17 @@ class FeatureStore:
     def _writing(self, what: str) -> Iterator[None]:
         with self.log.lock(what=what, timeout_s=60.0):
             yield
+
+    def _take_over(self, plan: ServicePlan, what: str) -> None:
+        """Bring what was ingested into the log, and make sure that it holds what a service reads."""
+        with self._writing(what):
+            materialize.recover(self.log, self.online)
+            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
+        for view in plan.views:
+            check_schema(view.source, self.log)
+            fed = view.source.name
+            if not view.source.fed_by_ingest and not self.log.loaded(fed) and not self.log.rows(fed):
+                raise NotMaterialized(f"Source {fed!r} has not been loaded: `featurestore materialize`.")
 
     def _untouched(self, source: Source) -> bool:
         return ingest.untouched(source, self.log, self.online)

@@ -84,6 +84,7 @@ FLOORS = (
         "metamorphic",
         "fresh",
         "trials",
+        "leaks",
     ),
     ("store",),
     ("status", "cli", "server", "demo", "scaffold", "__init__", "__main__"),

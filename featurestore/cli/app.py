@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from featurestore.cli import begin, declarations, events, failure, features, models, serve, served, upkeep
+from featurestore.cli import begin, declarations, events, failure, features, leaks, models, serve, served, upkeep
 from featurestore.cli.session import AsJson, Debug, Project, command, options
 from featurestore.cli.terminal import Terminal
 
@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "training-sets": command(features.training_sets),
     "lookup": command(features.lookup),
     "explain": command(features.explain),
+    "leaks": command(leaks.leaks),
     "predict": command(models.predict),
     "log": command(served.log),
     "status": command(upkeep.status),

@@ -94,4 +94,4 @@ def _run(run: Callable[[], Answer], session: Session, interrupted: str) -> int:
         terminal.failure(error)
         return failure.exit_code(error)
     terminal.answer(answer, str(session.project))
-    return 0
+    return answer.code

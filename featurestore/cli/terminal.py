@@ -43,11 +43,14 @@ class Answer:
         The same for a person.
     following
         The command line that comes next, without the word ``featurestore``, and in brackets what it is for.
+    code
+        The exit code: 1 where the answer is that there is a problem.
     """
 
     document: Mapping[str, Any]
     blocks: Sequence[str | Table | Code]
     following: str = ""
+    code: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Run ``evaluate`` on this machine: read the events of the spine's entities from the log, order them, evaluate."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
@@ -27,15 +27,24 @@ class LocalEngine:
 
 
 def over(
-    plan: ServicePlan, spine: Spine, tables: Mapping[str, pa.Table], not_finite: dict[str, int] | None = None
+    plan: ServicePlan,
+    spine: Spine,
+    tables: Mapping[str, pa.Table],
+    not_finite: dict[str, int] | None = None,
+    *,
+    arranged: Callable[[Events], Events] = lambda events: events,
 ) -> Mapping[str, Values]:
-    """Features of each row, seeing the events in these tables: by source, with ``__known_at``, in any order."""
+    """Features of each row, seeing the events in these tables: by source, with ``__known_at``, in any order.
+
+    ``arranged`` may put them in another order than S5's, to see what that would change.
+    """
     events: dict[str, Events] = {}
     entities: dict[Keyed, IntArray] = {}
     for view in plan.views:
         roles = [keyed for keyed in plan.keyed if keyed.view.name == view.name]
         asked = [_key_columns(spine, keyed) for keyed in roles]
-        events[view.name], codes = events_of(view, tables[view.source.name], asked)
+        found, codes = events_of(view, tables[view.source.name], asked)
+        events[view.name] = arranged(found)
         entities |= dict(zip(roles, codes, strict=True))
     return evaluate(plan, spine, events, entities, not_finite)
 
