@@ -128,6 +128,25 @@ def test_help_lists_every_command(run: Run) -> None:
     assert set(COMMANDS) <= listed
 
 
+def test_check_asks_the_features_and_quick_does_not(project: Path, run: Run) -> None:
+    found, out, err = run("check")
+    assert (found, err) == (0, "asking the features\nNext: featurestore plan (what would change)\n")
+    assert "on made-up events gave the same bits in every way of asking, another process among them." in out
+    asked = told(run, "check")["asked"]
+    assert (asked["services"], asked["in_another_process"], asked["unmade"]) == (1, True, [])
+    batch = "\n\n@feature\ndef over(asked: np.ndarray) -> np.ndarray:\n    return asked - asked.mean()\n\n\nfraud ="
+    change(project, "\n\nfraud =", batch)
+    declared = (project / "definitions" / "payments.py").read_text()
+    text = declared.replace("[spend, ", "[over, spend, ").replace(
+        "from datetime", "import numpy as np\nfrom datetime", 1
+    )
+    (project / "definitions" / "payments.py").write_text(text)
+    found = told(run, "check", code=1)["error"]
+    assert found["type"] == "DefinitionProblems"
+    assert "feature 'over' is no function of its row alone: asked in two halves, row " in found["problems"][0]
+    assert told(run, "check", "--quick")["asked"] is None
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_and_takes_the_shared_options(run: Run, name: str) -> None:
     code, out, _ = run(name, "--help")
@@ -137,8 +156,8 @@ def test_every_command_has_help_and_takes_the_shared_options(run: Run, name: str
 
 def test_check_counts_what_is_declared(run: Run) -> None:
     counts = {"entities": 1, "sources": 1, "features": 3, "outputs": 4, "services": 1}
-    assert told(run, "check") == counts
-    code, out, err = run("check")
+    assert told(run, "check", "--quick") == {**counts, "asked": None}
+    code, out, err = run("check", "--quick")
     assert code == 0
     assert "3 features with 4 outputs" in out
     assert err == "Next: featurestore plan (what would change)\n"

@@ -39,9 +39,9 @@ def check(
     """
     from featurestore.store import FeatureStore
 
-    with session.progress("checking the definitions"), FeatureStore.open(session.project) as store:
+    with FeatureStore.open(session.project) as store:
         registry = store.registry
-        asked = None if quick else dataclasses.asdict(store.check())
+        asked = None if quick else _checked(session, store)
         document = {
             "entities": len(registry.entities),
             "sources": len(registry.sources),
@@ -148,6 +148,11 @@ def lineage(session: Session, name: Name) -> Answer:
         found = dataclasses.asdict(store.registry.lineage(name))
     lines = [f"{way}: {', '.join(found[way]) or 'nothing'}" for way in ("upstream", "downstream")]
     return Answer({"name": name, **found}, lines, f"show {name} (its code and parameters)")
+
+
+def _checked(session: Session, store: Any) -> Document:
+    with session.progress("asking the features"):
+        return dataclasses.asdict(store.check())
 
 
 def _asked(asked: Document) -> Iterator[str]:
