@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from featurestore import FeatureStore, scaffold
 from featurestore.demo.client import ServerProcess
-from featurestore.demo.proof import features_of, in_bytes
+from featurestore.demo.proof import features_of
+from featurestore.verify.bits import in_bytes
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOADS = 10  # parts that the history comes in; each is one position, and so is each ingest

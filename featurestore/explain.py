@@ -142,10 +142,17 @@ def explain(
     UnknownService
         If no step of the service has that name.
     """
-    steps = list(_needed(service.plan, feature))
     found = find(service, [row], online, now=now, as_of=as_of, untouched=untouched, whole=True)
+    return explain_found(service.plan, service.fingerprint, feature, found, limit=limit)
+
+
+def explain_found(
+    plan: ServicePlan, fingerprint: str, feature: str, found: Found, *, limit: int | None = None
+) -> Explanation:
+    """Explain one value of the one row that was found, in the online store or in the log."""
+    steps = list(_needed(plan, feature))
     names = tuple(name for name, _ in steps)
-    made = evaluate(replace(service.plan, outputs=names), found.spine, found.events, found.entities)
+    made = evaluate(replace(plan, outputs=names), found.spine, found.events, found.entities)
     known = {**found.spine.columns, AS_OF: Values("datetime", found.spine.as_of), **made}
     values = {name: one.to_list()[0] for name, one in known.items()}
     told = tuple(
@@ -161,7 +168,7 @@ def explain(
         for name, step in steps
     )
     at = times.to_datetime(int(found.spine.as_of[0]))
-    return Explanation(service.plan.service.name, feature, at, found.position, service.fingerprint, told)
+    return Explanation(plan.service.name, feature, at, found.position, fingerprint, told)
 
 
 def _needed(plan: ServicePlan, feature: str) -> Iterator[tuple[str, WindowStep | RowStep]]:

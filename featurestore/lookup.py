@@ -76,6 +76,13 @@ class Found:
     entities: Mapping[Keyed, IntArray]
     position: int
 
+    def row(self, number: int) -> "Found":
+        """Return one of the rows alone; the events are those of all."""
+        one = slice(number, number + 1)
+        columns = {name: values.take(one) for name, values in self.spine.columns.items()}
+        entities = {keyed: index[one] for keyed, index in self.entities.items()}
+        return Found(Spine(self.spine.as_of[one], columns), self.events, entities, self.position)
+
 
 def lookup_many(
     service: Prepared,

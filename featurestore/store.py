@@ -3,10 +3,10 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from featurestore import (
@@ -53,6 +53,9 @@ from featurestore.plan import ServicePlan, compile_service
 from featurestore.registry import Registry
 from featurestore.training import TrainingSet, TrainingSets
 from featurestore.trials import Checked
+from featurestore.verify import Late, Verification, asking, late, trained
+from featurestore.verify import served as verify_served
+from featurestore.verify.causes import Present
 
 Progress = Callable[[str], None]
 
@@ -538,14 +541,106 @@ class FeatureStore:
     def recorder(self, **told: Any) -> Recorder:
         """Begin to write down what this process serves; for servers, who call its ``record`` and ``close``."""
         services = {name: self._origin(name, plan) for name, plan in self._plans.items()}
-        libraries = {"featurestore": metadata.version("featurestore"), **training.environment()}
-        return Recorder(self.served_log.folder, self._keeping, libraries, services, clock=self.now, **told)
+        return Recorder(self.served_log.folder, self._keeping, training.environment(), services, clock=self.now, **told)
 
     def _origin(self, service: str, plan: ServicePlan) -> ServiceOrigin:
         inputs = {column.name: column.kind for column in plan.columns}
         kinds = {name: plan.kinds[name][0] for name in plan.outputs}
         prints = {name: self.registry.fingerprints[name] for name in plan.outputs}
         return ServiceOrigin(self.registry.service_fingerprints[service], inputs, kinds, prints)
+
+    # -- proof ------------------------------------------------------------------------------------------------------
+
+    def verify_training_set(
+        self, name: str, *, sample: int | None = None, seed: int = 0, url: str | None = None, key: str | None = None
+    ) -> Verification:
+        """Serve a training set's rows again through the online path, and compare every bit.
+
+        Parameters
+        ----------
+        name
+            Of the training set.
+        sample
+            So many rows, drawn by ``seed``; by default all.
+        url, key
+            Ask a server there with this API key, rather than this store.
+
+        Raises
+        ------
+        UnknownService
+            If there is no such training set, or its service is not declared any more.
+        RequestError, OperationError
+            If the training set has a position per row, or the server refuses or does not answer.
+        """
+        training = self.load_training_set(name)
+        service = training.manifest["service"]
+        present = self._present(service)
+        ask = asking.here(present.service, self.lookup_many)
+        if url is not None:
+            ask = asking.over_http(url, service, key=key)
+        return trained.verify(training, present, ask, sample=sample, seed=seed)
+
+    def verify_served(
+        self, service: str | FeatureService | None = None, since: Any = None, until: Any = None
+    ) -> Verification:
+        """Compute again from the log what servers have answered, and compare every bit.
+
+        Each vector as of its own instant and position; ``since`` is the first instant, ``until`` one after the last.
+        """
+        return verify_served.verify(
+            self.served_log.rows(_wanted(service, since, until)), self._present_if, _in_words("served", since, until)
+        )
+
+    def verify_late(
+        self,
+        name: str | None = None,
+        *,
+        service: str | FeatureService | None = None,
+        since: Any = None,
+        until: Any = None,
+    ) -> Late:
+        """Compare values that rows had with what they are by all that is known today.
+
+        The rows are those of the training set ``name``; without one, those that servers answered for a service.
+
+        Raises
+        ------
+        RequestError
+            If it is not clear which service's rows are meant.
+        """
+        if name is not None:
+            training = self.load_training_set(name)
+            present = self._present(training.manifest["service"])
+            table = training.to_arrow()
+            rows, as_of = trained.asked(present.service.plan, table, training.manifest["time"])
+            return late.late(
+                f"training set {name}", present, rows, as_of, trained.features_of(table, training.manifest)
+            )
+        chosen = service or (next(iter(self._plans)) if len(self._plans) == 1 else None)
+        if chosen is None:
+            raise RequestError(f"Say whose rows: a training set, or a service of {', '.join(self._plans)}.")
+        found = list(self.served_log.rows(_wanted(chosen, since, until)))
+        present = self._present(_name_of(chosen))
+        then = {feature: [row.features.get(feature) for row in found] for feature in present.service.plan.outputs}
+        at = np.array([times.to_micros(row.as_of) for row in found], np.int64)
+        return late.late(_in_words("served", since, until), present, [row.inputs for row in found], at, then)
+
+    def _present(self, service: str) -> Present:
+        plan = self._plan(service)
+        self._take_over(plan, "verify")
+        return Present(
+            self._prepare(service),
+            {name: self.registry.fingerprints[name] for name in plan.outputs},
+            training.environment(),
+            self.log,
+            self.online,
+            self.now(),
+            self._untouched,
+            lambda _: False,
+        )
+
+    def _present_if(self, service: str) -> Present | None:
+        return self._present(service) if service in self._plans else None
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -662,3 +757,17 @@ def _instants(as_of: Any, rows: int) -> Sequence[int] | int | None:
         except RequestError as error:
             raise RequestError(f"as_of of row {row_number(place)}: {error}") from error
     return asked
+
+
+def _wanted(service: str | FeatureService | None, since: Any, until: Any) -> Wanted:
+    begin, end = (None if one is None else times.to_micros(one) for one in (since, until))
+    return Wanted(None if service is None else _name_of(service), begin, end)
+
+
+def _in_words(what: str, since: Any, until: Any) -> str:
+    edges = [
+        f"{word} {times.isoformat(times.to_micros(one))}"
+        for word, one in (("since", since), ("until", until))
+        if one is not None
+    ]
+    return " ".join([what, *edges])

@@ -19,6 +19,7 @@ from featurestore.demo import proof
 from featurestore.demo.client import ServerProcess
 from featurestore.demo.story import check_extras
 from featurestore.errors import MissingExtra, OperationError
+from featurestore.verify.bits import in_bytes
 
 COMMAND = [sys.executable, "-c", "import sys; from featurestore.cli import main; sys.exit(main())"]
 EVENTS = ["--events", "5000"]
@@ -153,14 +154,14 @@ def test_a_server_that_was_never_started_can_be_stopped(tmp_path: Path) -> None:
 
 def test_bytes_tell_apart_what_compares_equal() -> None:
     kinds = [1, 1.0, True, "1", None, 0.0, -0.0]
-    assert len({proof.in_bytes(one) for one in kinds}) == len(kinds)
-    assert proof.in_bytes(0.1 + 0.2) != proof.in_bytes(0.3)
-    assert proof.in_bytes({"a": 1, "b": 2}) != proof.in_bytes({"b": 2, "a": 1})
+    assert len({in_bytes(one) for one in kinds}) == len(kinds)
+    assert in_bytes(0.1 + 0.2) != in_bytes(0.3)
+    assert in_bytes({"a": 1, "b": 2}) != in_bytes({"b": 2, "a": 1})
 
 
 def test_an_instant_is_the_text_that_http_gives_for_it() -> None:
     instant = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert proof.in_bytes(instant) == proof.in_bytes("2026-01-31T12:00:00.000000Z")
+    assert in_bytes(instant) == in_bytes("2026-01-31T12:00:00.000000Z")
 
 
 def test_an_answer_of_another_position_or_fingerprint_is_not_the_same() -> None:

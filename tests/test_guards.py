@@ -81,6 +81,7 @@ FLOORS = (
         "monitoring",
         "apikeys",
         "simulate",
+        "verify",
         "metamorphic",
         "fresh",
         "trials",

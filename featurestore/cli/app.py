@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from featurestore.cli import begin, declarations, events, failure, features, leaks, models, serve, served, upkeep
+from featurestore.cli import (
+    begin,
+    declarations,
+    events,
+    failure,
+    features,
+    leaks,
+    models,
+    serve,
+    served,
+    upkeep,
+    verify,
+)
 from featurestore.cli.session import AsJson, Debug, Project, command, options
 from featurestore.cli.terminal import Terminal
 
@@ -52,6 +64,14 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., int]]]] = {
             "verify": command(models.verify),
             "promote": command(models.promote, interrupted=models.SWITCH_INTERRUPTED),
             "rollback": command(models.rollback, interrupted=models.SWITCH_INTERRUPTED),
+        },
+    ),
+    "verify": (
+        "Proof that served and trained values are the same bytes.",
+        {
+            "training-set": command(verify.training_set),
+            "served": command(verify.served),
+            "late": command(verify.late),
         },
     ),
     "keys": (

@@ -1,26 +1,10 @@
 """Whether two rows are the same bytes: a training row, and what a server answered for it."""
 
-import struct
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from featurestore import times
 from featurestore.errors import OperationError
-
-
-def in_bytes(value: Any) -> bytes:
-    """Give the exact bytes of a row or value: a double's eight, an instant to the microsecond, names in their order.
-
-    An integer is never the float that equals it; instants are told as HTTP tells them.
-    """
-    if isinstance(value, Mapping):
-        return b"{" + b",".join(name.encode() + b":" + in_bytes(one) for name, one in value.items()) + b"}"
-    if isinstance(value, float):
-        return b"d" + struct.pack(">d", value)
-    if isinstance(value, datetime):
-        return in_bytes(times.isoformat(times.to_micros(value)))
-    return repr(value).encode()
+from featurestore.verify.bits import in_bytes
 
 
 def features_of(row: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:

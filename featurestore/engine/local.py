@@ -36,8 +36,18 @@ def over(
 ) -> Mapping[str, Values]:
     """Features of each row, seeing the events in these tables: by source, with ``__known_at``, in any order.
 
-    ``arranged`` may put them in another order than S5's, to see what that would change.
+    ``arranged`` may put them in another order than S5's, or change when they were known, to see what that would change.
     """
+    return evaluate(plan, spine, *gather(plan, spine, tables, arranged), not_finite)
+
+
+def gather(
+    plan: ServicePlan,
+    spine: Spine,
+    tables: Mapping[str, pa.Table],
+    arranged: Callable[[Events], Events] = lambda events: events,
+) -> tuple[dict[str, Events], dict[Keyed, IntArray]]:
+    """Sorted events of the spine's entities by view, and the index of each row's entity in them by role."""
     events: dict[str, Events] = {}
     entities: dict[Keyed, IntArray] = {}
     for view in plan.views:
@@ -46,7 +56,7 @@ def over(
         found, codes = events_of(view, tables[view.source.name], asked)
         events[view.name] = arranged(found)
         entities |= dict(zip(roles, codes, strict=True))
-    return evaluate(plan, spine, events, entities, not_finite)
+    return events, entities
 
 
 def read(source: Source, log: EventLog, position: int | None, *, with_position: bool = False) -> pa.Table:
