@@ -15,6 +15,7 @@ from featurestore.definition import OnInvalid, Source
 from featurestore.deliveries import column, key_column, key_hashes, payload_hashes
 from featurestore.difference import as_loaded_before, new_of_part
 from featurestore.events import IntArray
+from featurestore.forgotten import Forgotten
 from featurestore.known import known_events, known_keys
 from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
@@ -30,7 +31,7 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 class Arrived:
     """New events of a source: its columns, ``__known_at`` and ``__part``; the keys of its rows (S6).
 
-    ``as_before`` of a rebuild's rows were in the log, and keep their known_at.
+    ``as_before`` of a rebuild's rows were in the log, and keep their known_at. ``forgotten`` rows were left out.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class Arrived:
     vanished: tuple[str, ...] = ()
     duplicates: int = 0
     as_before: int = 0
+    forgotten: int = 0
     keys: KnownKeys = field(default=NO_KEYS, repr=False)
 
 
@@ -54,6 +56,7 @@ class Terms:
     root: Path
     stamp: int
     now: Callable[[], int]
+    forgotten: Forgotten
     history: bool = False
     on_invalid: OnInvalid | None = None
     rebuild: bool = False
@@ -79,9 +82,10 @@ def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms) ->
     found = _read(source, there, known, terms)
     if found.bad and (terms.on_invalid or source.on_invalid) == "stop":
         raise validation.invalid_rows(list(found.bad), source.name)
+    table, left_out = terms.forgotten.without(source, found.table)
     vanished = tuple(sorted(set(known) - {part.name for part in there}))
     history = terms.history or terms.rebuild or not log.loaded(source.name)
-    found = replace(found, history=history, vanished=vanished)
+    found = replace(found, table=table, forgotten=left_out, history=history, vanished=vanished)
     found = _new_by_key(found, log, online, terms) if source.key else _new_by_difference(found, log, terms)
     return _stamped(found, log, terms)
 

@@ -15,6 +15,7 @@ from featurestore.definition import Source, SourceBy
 from featurestore.deliveries import key_column, key_hashes, mark, payload_hashes
 from featurestore.errors import NotMaterialized
 from featurestore.events import IntArray
+from featurestore.forgotten import Forgotten
 from featurestore.known import entry_table, keyed, known_events
 from featurestore.log import EventLog
 from featurestore.online import Batch, Keys, OnlineStore, ViewState
@@ -27,17 +28,24 @@ from featurestore.view import KNOWN_AT, pieces_of
 class Ingested:
     """What ``ingest`` did: rows accepted, rows known already, the position that holds them, their arrival stamp.
 
-    ``known_at`` is in microseconds UTC.
+    ``known_at`` is in microseconds UTC. ``forgotten`` rows were left out: ``forget`` was called for their entities.
     """
 
     rows: int
     duplicates: int
     position: int
     known_at: int
+    forgotten: int = 0
 
 
 def ingest(
-    source: Source, views: Sequence[SourceBy], rows: Any, log: EventLog, online: OnlineStore, now: int
+    source: Source,
+    views: Sequence[SourceBy],
+    rows: Any,
+    log: EventLog,
+    online: OnlineStore,
+    now: int,
+    forgotten: Forgotten,
 ) -> Ingested:
     """Append rows to a source: all of them durably, or none.
 
@@ -52,10 +60,10 @@ def ingest(
     """
     _open_keys(source, log, online)
     _open_views(source, views, log, online)
-    table = validation.check_rows(rows, source.fields)
+    table, left_out = forgotten.without(source, validation.check_rows(rows, source.fields))
     if not table.num_rows:
         state = online.state()
-        return Ingested(0, 0, state.position, state.stamp)
+        return Ingested(0, 0, state.position, state.stamp, left_out)
     batch = Batch(
         table.num_rows,
         now,
@@ -65,7 +73,7 @@ def ingest(
         {view.name: signature_of(view) for view in views},
     )
     receipt = online.append(source.name, batch)
-    return Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at)
+    return Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at, left_out)
 
 
 def untouched(source: Source, log: EventLog, online: OnlineStore) -> bool:

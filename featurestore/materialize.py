@@ -31,7 +31,10 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What a materialization did for one source; ``known_at`` says which rule stamped its events (S2)."""
+    """What a materialization did for one source; ``known_at`` says which rule stamped its events (S2).
+
+    ``forgotten`` rows were left out: they are of entities that ``forget`` was called for.
+    """
 
     source: str
     rows: int
@@ -39,6 +42,7 @@ class SourceReport:
     quarantined: int
     vanished: tuple[str, ...]
     known_at: str
+    forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -278,4 +282,4 @@ def _report(one: Arrived, stamp: int) -> SourceReport:
     if one.as_before:
         rule += f"; {one.as_before} rows as they were"
     bad_rows = len({(bad.file, bad.row) for bad in one.bad})
-    return SourceReport(source.name, one.table.num_rows, one.duplicates, bad_rows, one.vanished, rule)
+    return SourceReport(source.name, one.table.num_rows, one.duplicates, bad_rows, one.vanished, rule, one.forgotten)

@@ -13,6 +13,7 @@ from featurestore import (
     arrivals,
     explain,
     filling,
+    forget,
     ingest,
     leaks,
     lookup,
@@ -25,7 +26,7 @@ from featurestore import (
 )
 from featurestore.applied import AppliedRegistry, Change
 from featurestore.compatible import check_schema
-from featurestore.definition import FeatureService, OnInvalid, Source, SourceBy
+from featurestore.definition import Entity, FeatureService, OnInvalid, Source, SourceBy
 from featurestore.engine.local import LocalEngine
 from featurestore.errors import (
     DefinitionProblems,
@@ -38,6 +39,8 @@ from featurestore.errors import (
     suggest,
 )
 from featurestore.explain import Explanation
+from featurestore.forget import Erased
+from featurestore.forgotten import Forgotten
 from featurestore.ingest import Ingested
 from featurestore.leaks import Leaks
 from featurestore.log import EventLog
@@ -53,6 +56,7 @@ from featurestore.plan import ServicePlan, compile_service
 from featurestore.registry import Registry
 from featurestore.training import TrainingSet, TrainingSets
 from featurestore.trials import Checked
+from featurestore.values import Kind
 from featurestore.verify import Late, Verification, asking, late, trained
 from featurestore.verify import served as verify_served
 from featurestore.verify.causes import Present
@@ -177,7 +181,7 @@ class FeatureStore:
         """
         sources = tuple(self.registry.sources.values())
         with self._writing("materialize"):
-            terms = arrivals.Terms(self.root, self._stamp(), self.now, history, on_invalid, rebuild)
+            terms = arrivals.Terms(self.root, self._stamp(), self.now, self._forgotten, history, on_invalid, rebuild)
             wanted = filling.wanted(self._reaches(), terms.stamp, self._retain)
             return materialize.materialize(sources, wanted, self.log, self.online, terms, progress=progress)
 
@@ -195,7 +199,43 @@ class FeatureStore:
         """
         found = self.registry.source(source)
         views = [view for view, _ in self._reaches().values() if view.source.name == found.name]
-        return ingest.ingest(found, views, rows, self.log, self.online, self.now())
+        return ingest.ingest(found, views, rows, self.log, self.online, self.now(), self._forgotten)
+
+    def forget(self, entity: Entity | str, key: Any) -> Erased:
+        """Erase an entity's events everywhere, and keep it out of later loads and ingests (S16).
+
+        Training sets and models that contain it are named and stay. The positions of other events stay as they are;
+        ``verify`` calls what has become different since "erased". Forgetting again finishes what was cut short.
+
+        Parameters
+        ----------
+        entity
+            Entity, or its name.
+        key
+            Its key: one value, or for a composite key a tuple in the entity's order, or a dict.
+
+        Raises
+        ------
+        RequestError
+            If there is no such entity, or the key is none of it.
+        StoreBusy
+            If another process is loading.
+        """
+        found = self._entity(entity)
+        given = forget.key_of(found, key)
+        sources = self._holding(found)
+        columns = forget.columns_of(given, self.key_kinds(found))
+        with self._writing(f"forget one {found.name}"):
+            at = self._stamp()
+            self._forgotten.add(found, forget.text_of(columns), [one.name for one in sources], at=at)
+            materialize.recover(self.log, self.online)
+            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, at)
+            wanted = filling.wanted(self._reaches(), at, self._retain)
+            events = forget.erase(sources, wanted, self.log, self.online, self._forgotten, at=at)
+        sets = [name for name in self.training_sets() if forget.contains(self.load_training_set(name), given)]
+        models = [f"{one.name}@{one.version}" for one in self.models() if one.manifest["training_set"]["name"] in sets]
+        asked = sum(all(row.inputs.get(name) == one for name, one in given.items()) for row in self.served_log.rows())
+        return Erased(events, tuple(sets), tuple(models), asked)
 
     # -- features out -----------------------------------------------------------------------------------------------
 
@@ -636,7 +676,7 @@ class FeatureStore:
             self.online,
             self.now(),
             self._untouched,
-            lambda _: False,
+            lambda at: self._forgotten.erased_since({view.source.name for view in plan.views}, at),
         )
 
     def _present_if(self, service: str) -> Present | None:
@@ -661,6 +701,36 @@ class FeatureStore:
         if online.state().position < position:  # it was lost, or is of an older backup
             online.resume(position, stamp)
         return online
+
+    def key_kinds(self, entity: Entity | str) -> dict[str, Kind]:
+        """Kind of each key column of an entity, as its sources declare it.
+
+        Raises
+        ------
+        RequestError
+            If there is no such entity, or no source has events of it.
+        """
+        found = self._entity(entity)
+        sources = self._holding(found)
+        if not sources:
+            raise RequestError(f"No source has events of entity {found.name!r}.")
+        return {name: sources[0].fields[sources[0].column_of(name)].kind for name in found.key}
+
+    def _holding(self, entity: Entity) -> list[Source]:
+        """Sources that have events of an entity."""
+        sources = self.registry.sources.values()
+        return [one for one in sources if all(one.column_of(name) in one.fields for name in entity.key)]
+
+    @functools.cached_property
+    def _forgotten(self) -> Forgotten:
+        return Forgotten(self._folder() / "forgotten.sqlite")
+
+    def _entity(self, given: Entity | str) -> Entity:
+        known = self.registry.entities
+        name = given.name if isinstance(given, Entity) else given
+        if name not in known:
+            raise RequestError(f"No entity named {name!r}.{suggest(name, known)}")
+        return known[name]
 
     @functools.cached_property
     def saved_models(self) -> Models:

@@ -12,6 +12,7 @@ from shop import Clock, Payment, ingested, payments, service, unkeyed, write
 from featurestore import FeatureStore, Source
 from featurestore.arrivals import Terms, arrived
 from featurestore.errors import ConflictingRows, NotMaterialized
+from featurestore.forgotten import Forgotten
 from featurestore.known import known_events
 from featurestore.online.sqlite import SQLiteStore
 
@@ -48,7 +49,7 @@ def spent(store: FeatureStore, **options: Any) -> float:
 
 
 def terms(folder: Path, *, rebuild: bool = False) -> Terms:
-    return Terms(folder, 0, lambda: 0, rebuild=rebuild)
+    return Terms(folder, 0, lambda: 0, Forgotten(folder / "forgotten.sqlite"), rebuild=rebuild)
 
 
 # -- an event that is on its way ----------------------------------------------------------------------------------

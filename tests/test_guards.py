@@ -70,6 +70,8 @@ FLOORS = (
         "conflicts",
         "difference",
         "known",
+        "forget",
+        "forgotten",
         "ingest",
         "filling",
         "materialize",

@@ -13,6 +13,7 @@ from featurestore.cli import (
     events,
     failure,
     features,
+    forget,
     leaks,
     models,
     serve,
@@ -51,6 +52,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "status": command(upkeep.status),
     "verify-log": command(upkeep.verify_log),
     "compact": command(upkeep.compact, interrupted=upkeep.COMPACTION_INTERRUPTED),
+    "forget": command(forget.forget, interrupted=forget.FORGET_INTERRUPTED),
     "serve": command(serve.serve, interrupted=serve.STOPPED),
 }
 """In the order in which help lists them: the first minutes, declarations, events, features, upkeep, server."""

@@ -256,14 +256,33 @@ class EventLog:
             groups = [[one for one in found if one.origin == origin] for origin in ("bulk", "ingest")]
             return sum(self._merge(group, sort, at, schema) for group in groups if len(group) > 1)
 
-    def collect_garbage(self, *, at: int) -> int:
+    def erase(self, source: str, without: Callable[[pa.Table], pa.Table], *, at: int) -> int:
+        """Write segments anew with the rows that ``without`` leaves of them; gives how many rows that erased.
+
+        Every other row keeps its position, part and known_at. The old files stay until garbage is collected.
+        """
+        with self.lock(what=f"erase from {source}"):
+            load = self.begin("compaction", at=at)
+            try:
+                erased = upkeep.rewrite(load, self.segments(source), without)
+                if erased:
+                    load.publish(self.position)
+                else:
+                    load.discard()
+            except BaseException:
+                load.discard()
+                raise
+        return erased
+
+    def collect_garbage(self, *, at: int, at_once: bool = False) -> int:
         """Delete files that count no more; gives how many.
 
         Retired segments go when another load has been published after the one that retired them and 60 s have passed
-        by ``at``; files that no load owns (of killed or discarded loads) go at once.
+        by ``at``, or ``at_once``: who reads them then begins again. Files that no load owns (of killed or discarded
+        loads) go at once.
         """
         with self.lock(what="collect garbage"):
-            return upkeep.collect_garbage(self._catalogue, at)
+            return upkeep.collect_garbage(self._catalogue, at, at_once=at_once)
 
     def _merge(self, old: Sequence[Segment], sort: upkeep.Sort, at: int, schema: pa.Schema | None) -> int:
         load = self.begin("compaction", at=at)

@@ -1,6 +1,6 @@
 """What keeps a log small: merging segments into one sorted one, and deleting files that count no more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,31 @@ def merged(
     return _merged_on_disk(old, schema, sort, spill)
 
 
-def collect_garbage(catalogue: Catalogue, at: int) -> int:
+def rewrite(load: Load, old: Sequence[Segment], without: Callable[[pa.Table], pa.Table]) -> int:
+    """Write what ``without`` leaves of each segment that loses rows, in its place; gives how many rows are left out."""
+    schema = scan.common_schema(old) if old else pa.schema([])
+    lost = 0
+    for one in old:
+        table = scan.read(one, scan.every_column(schema), schema=schema, encode_strings=True)
+        kept = without(table)
+        if len(kept) == len(table):
+            continue
+        lost += len(table) - len(kept)
+        if len(kept):
+            load.write(one.source, [kept], origin=one.origin, part=None, event_time=one.event_time)
+        load.replace([one])
+    return lost
+
+
+def collect_garbage(catalogue: Catalogue, at: int, *, at_once: bool = False) -> int:
     """Delete retired segments past their grace and files that no load owns; gives how many files."""
     # Files first, then the catalogue: a load is in the catalogue before its first file is there.
     files = list((catalogue.folder / "segments").glob("*/*"))
     with catalogue.writing() as connection:
         connection.execute(
-            "DELETE FROM segments WHERE state = 'retired' AND retired_at <= ?"
-            " AND retired_by < (SELECT max(number) FROM loads)",
-            (at - GRACE,),
+            "DELETE FROM segments WHERE state = 'retired' AND (?2 OR retired_at <= ?1"
+            " AND retired_by < (SELECT max(number) FROM loads))",
+            (at - GRACE, at_once),
         )
         owned = {row["id"] for row in connection.execute("SELECT id FROM segments")}
         running = {row["id"] for row in connection.execute("SELECT id FROM loads WHERE state <> 'published'")}

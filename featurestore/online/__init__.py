@@ -294,6 +294,10 @@ class OnlineStore(Protocol):
         """Erase entities' events from a view, staged ones included, so that their bytes are gone too."""
         ...
 
+    def scrub(self) -> None:
+        """See to it that bytes of what was replaced or erased are gone from the files too."""
+        ...
+
     def close(self) -> None:
         """Close; the store can be opened again."""
         ...

@@ -212,6 +212,13 @@ class SQLiteStore:
             sqlite_loads.delete(connection, view, keys)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of writes still has the pages as they were
 
+    def scrub(self) -> None:
+        """Write the file anew without the room that was freed; appends wait for it."""
+        with self._staging() as connection:
+            sqlite_loads.clear(connection)
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close every thread's connection. Using the store afterwards is an error; open it anew."""
         self._connections.close()

@@ -26,8 +26,8 @@ MOST = 1000
 class Present:
     """A service as it is declared now, and the store as it is now.
 
-    ``fingerprints`` are those of its features, ``libraries`` what values may depend on, ``erased`` tells of a row's
-    inputs whether an entity of theirs has been forgotten.
+    ``fingerprints`` are those of its features, ``libraries`` what values may depend on, ``erased`` tells whether events
+    of its sources have been erased since an instant (microseconds UTC).
     """
 
     service: Prepared
@@ -37,15 +37,16 @@ class Present:
     online: OnlineStore
     now: int
     untouched: Callable[[Any], bool]
-    erased: Callable[[Mapping[str, Any]], bool]
+    erased: Callable[[int], bool]
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """What values were computed by: fingerprints of features, versions of libraries."""
+    """What values were computed by, and when: fingerprints of features, versions of libraries, microseconds UTC."""
 
     fingerprints: Mapping[str, str]
     libraries: Mapping[str, str]
+    at: int
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,10 @@ def caused(
         return later[0]
 
     found: list[tuple[Cause, str, Seen]] = []
-    for number, (inputs, _, feature) in enumerate(cases):
+    for number, (_, _, feature) in enumerate(cases):
         seen = compared(present, feature, then, now, number)
         if seen.only_then or seen.only_now:
-            if present.erased(inputs):
-                cause: tuple[Cause, str] = "erased", "the entity was forgotten"
-            else:
-                cause = of_events(present, feature, position, seen, then, number, today)
+            cause = of_events(present, feature, position, seen, then, number, today)
         else:
             cause = of_values(pinned, present)
         found.append((*cause, seen))
@@ -165,7 +163,9 @@ def caused(
 
 
 def of_values(pinned: Pinned, present: Present) -> tuple[Cause, str]:
-    """Say why the same events give another value."""
+    """Say why the same events, as far as there are any, give another value."""
+    if present.erased(pinned.at):
+        return "erased", "events of entities that were forgotten since are gone from both sides"
     libraries = of_libraries(pinned, present)
     if libraries:
         return "changed library", libraries

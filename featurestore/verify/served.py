@@ -88,7 +88,9 @@ def _verify_some(rows: list[ServedRow], present: Present, found: _Found) -> None
     for place, row in enumerate(kept):
         number = found.rows = found.rows + 1
         found.values += len(row.features)
-        pinned = Pinned(row.origin.services[row.service].fingerprints, row.origin.libraries)
+        pinned = Pinned(
+            row.origin.services[row.service].fingerprints, row.origin.libraries, times.to_micros(row.served_at)
+        )
         now = {} if made is None else {name: column[place] for name, column in made.items()}
         differing = [name for name in row.features if name not in now or not same(row.features[name], now[name])]
         found.features.update(differing)
@@ -129,8 +131,6 @@ def _why(changed: str, row: ServedRow, present: Present, pinned: Pinned, feature
     """Compare with the online store as of the same instant: what it saw then was not written down."""
     if changed:
         return "changed definition", changed, Seen("")
-    if present.erased(row.inputs):
-        return "erased", "the entity was forgotten", Seen("")
     as_of = np.array([times.to_micros(row.as_of)], np.int64)
     try:
         online = causes.in_online_store(present, [row.inputs], as_of)

@@ -59,7 +59,7 @@ def verify(
         features.update(differing)
         if differing:
             first[number] = differing[0], answer.get(differing[0])
-    pinned = Pinned(manifest["fingerprints"], manifest["environment"])
+    pinned = Pinned(manifest["fingerprints"], manifest["environment"], times.to_micros(manifest["created_at"]))
     why = _explained(present, pinned, manifest["position"], first, rows, as_of)
     differences = [
         Difference(
