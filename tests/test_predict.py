@@ -19,10 +19,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from featurestore import FeatureService, FeatureStore, Source, feature
 from featurestore.errors import AsOfError, InvalidRequest, OperationError, RequestError, UnknownService
 from featurestore.models.matrix import Input, matrix, of_rows, of_table
+from featurestore.models.parts import openmp
+from featurestore.models.serving import predicted
 from featurestore.training import TrainingSet
 
 Open = Callable[..., FeatureStore]
@@ -325,3 +328,17 @@ def test_text_and_times_reach_the_estimator_in_a_frame(open_store: Open, clock: 
         found = store.predict("bought", {"person": row["person"]}, as_of=row["event_time"])
         expected = fitted.predict_proba(whole.iloc[[place]])[0].tolist()
         assert (list(found.probabilities or {}), list((found.probabilities or {}).values())) == (["0", "1"], expected)
+
+
+def test_one_thread_alone_predicts() -> None:
+    class Counting:
+        def predict(self, rows: Any) -> list[float]:
+            pools = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp"]
+            return [float(max(pools))] * len(rows)
+
+    inputs, rows = [Input("amount", "float", nullable=False)], [{"amount": 1.0}]
+    openmp.cache_clear()
+    with threadpool_limits(4, "openmp"):
+        assert Counting().predict(rows) == [4.0]
+        assert predicted(Counting(), inputs, rows, frame=False, model="counting").tolist() == [[1.0]]
+        assert Counting().predict(rows) == [4.0]

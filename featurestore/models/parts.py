@@ -1,6 +1,8 @@
 """What an estimator is made of: the estimators, fitted parts and functions within it."""
 
+import functools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import FunctionType
 from typing import Any
 
@@ -41,6 +43,20 @@ def on_one_thread(estimator: Any) -> Any:
         if "n_jobs" in getattr(one, "__dict__", {}):
             one.n_jobs = 1
     return estimator
+
+
+def without_openmp() -> AbstractContextManager[Any]:
+    """Have OpenMP use this thread alone: for one row others only wait, on a busy machine for whole seconds."""
+    found: AbstractContextManager[Any] = openmp().limit(limits=1, user_api="openmp")
+    return found
+
+
+@functools.cache
+def openmp() -> Any:
+    """Find the OpenMP libraries of the process; to be forgotten (``cache_clear``) when others may have been loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def packages(estimator: Any) -> set[str]:

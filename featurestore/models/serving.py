@@ -12,7 +12,7 @@ from featurestore.errors import OperationError, RequestError
 from featurestore.lookup import Vector
 from featurestore.models import artifact, environment
 from featurestore.models.matrix import FloatArray, Input, matrix, of_rows
-from featurestore.models.parts import on_one_thread
+from featurestore.models.parts import on_one_thread, openmp, without_openmp
 from featurestore.models.shelf import PIPELINE, ModelVersion
 
 
@@ -107,6 +107,7 @@ def load(version: ModelVersion, content: bytes) -> Served:
     artifact.require()
     environment.check(manifest["environment"], version.reference)
     estimator = artifact.load(content, manifest["file"], version.path / PIPELINE)
+    openmp.cache_clear()
     rows, expected = manifest["golden"]["rows"], np.array(manifest["golden"]["expected"], np.float64)
     served = Served(version, on_one_thread(estimator), inputs_of(manifest), manifest["input"] == "frame")
     _replay(served, [dict(zip(version.features, row, strict=True)) for row in rows], expected)
@@ -124,7 +125,8 @@ def predicted(
     """Probabilities, shape ``(rows, classes)``, or values, shape ``(rows, 1)``; see :meth:`Served.predict`."""
     given = matrix(inputs, of_rows(inputs, rows), frame=frame)
     try:
-        found = estimator.predict_proba(given) if hasattr(estimator, "classes_") else estimator.predict(given)
+        with without_openmp():
+            found = estimator.predict_proba(given) if hasattr(estimator, "classes_") else estimator.predict(given)
     except (ValueError, TypeError) as error:
         empty = [one.name for one in inputs if any(row[one.name] is None for row in rows)]
         nulls = f" Null here: {', '.join(empty)}. Train a pipeline that begins with an imputer." if empty else ""
