@@ -512,7 +512,7 @@ def test_shared_options_may_stand_before_the_command(run: Run, project: Path) ->
 
 def test_the_next_step_names_the_project_as_it_was_given(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("data")
-    code, _, err = run("check", "--project", "..")
+    code, _, err = run("check", "--quick", "--project", "..")
     assert (code, err) == (0, "Next: featurestore plan --project .. (what would change)\n")
 
 
