@@ -8,6 +8,7 @@ import enum
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 from featurestore import fold, grouping
 from featurestore.arithmetic import NUMBERS
 from featurestore.errors import ColumnError, IntegerOverflow
-from featurestore.operand import row_count
+from featurestore.events import IntArray
+from featurestore.operand import Ranges, row_count
 from featurestore.schema import kind_of
 from featurestore.statistics import Statistics
 from featurestore.values import Kind, Values, from_list
@@ -114,6 +116,25 @@ class Column(Statistics):
         ranges = self._events("nth")
         return self._row(fold.pick(self.values, ranges.lo, ranges.hi, operator.index(n)))
 
+    def value_counts(self) -> "Column":
+        """How often each value comes: a map from the value's text to its count; empty on an empty window.
+
+        Nulls are not counted. Keys are in order of code point: strings as they are, ``true`` and ``false``, numbers as
+        Python writes them, datetimes as ISO 8601. It is ``group_by`` of the column's own values; see
+        :meth:`Window.group_by` for what else the counts are good for.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(merchant=["shop", None, "bar", "shop"])
+        >>> tx.merchant.value_counts().item()
+        {'bar': 1, 'shop': 2}
+        >>> (tx.merchant.value_counts() / tx.count()).max().item()
+        0.5
+        """
+        ranges = groups_of(self, "value_counts")[1]
+        return Column(Values("int", ranges.hi - ranges.lo), ranges.groups, self.tally)
+
     def diff(self) -> "Column":
         """Change from the event before (S5): a column of all events of the window but its first.
 
@@ -163,8 +184,34 @@ class Column(Statistics):
         if skip_null:
             spans = self._spans(what)
             values, made = spans.values, self.made.setdefault("made of those there", {})
-            ranges = ranges.but(spans.lo, spans.hi, times=lambda: self._times(what))
+            ranges = replace(ranges.but(spans.lo, spans.hi, times=lambda: self._times(what)), keys=None)
         return Column(values, ranges.oldest(many) if what == "first" else ranges.newest(many), self.tally, made)
+
+
+def groups_of(column: Column, what: str) -> tuple[IntArray, Ranges]:
+    """Return the events that have a value here in order of it, and the ranges of each row's groups over them."""
+    ranges = column.ranges
+    if ranges is None:
+        raise ColumnError(f".{what}() splits events into groups: this column already has one value per row.")
+    if ranges.groups is not None:
+        raise ColumnError(f".{what}() of a grouped window: it is split by one column; group by another one apart.")
+    names = grouping.as_text(column.values)
+    if "by name" not in column.made:
+        column.made["by name"] = grouping.arranged(names.data.astype(np.int64), names.valid)
+    arrangement = column.made["by name"]
+    found = grouping.grouped(arrangement, ranges.lo, ranges.hi)
+    keys = Values("str", found.code.astype(np.int32), None, names.categories)
+    of_rows = replace(ranges.but(found.first, found.last, times=_timeless), keys=keys)
+    looks = ranges.looks.at(np.repeat(np.arange(len(ranges.lo)), found.last - found.first))
+    split = ranges.but(found.lo, found.hi, times=lambda: ranges.times()[arrangement.order])
+    return arrangement.order, replace(split, looks=looks, keys=None, groups=of_rows)
+
+
+def _timeless() -> IntArray:
+    raise ColumnError(
+        "This goes by event time, and a group's value has none: use it on the events, such as "
+        'tx.group_by("merchant").amount.slope().'
+    )
 
 
 def _typed(results: list[Any], kind: Kind) -> Values:

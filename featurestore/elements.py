@@ -32,10 +32,11 @@ class Elements(Operand):
             raise ColumnError(
                 f".fill_null({value!r}) puts a null for a null: give a value (NaN and infinity are null)."
             )
-        filled = elementwise.where(*together(~self.is_null(), self, value)[1])
-        if isinstance(value, Operand) and value.values.valid is not None:
-            return self._with(filled)
-        return self._with(replace(filled, valid=None))
+        ranges, given = together(~self.is_null(), self, value)
+        filled = elementwise.where(*given)
+        if not isinstance(value, Operand) or value.values.valid is None:
+            filled = replace(filled, valid=None)
+        return type(self)(filled, ranges, self.tally)
 
     def is_in(self, choices: Sequence[Any]) -> Self:
         """Return true where the value is one of ``choices``; null where there is none."""

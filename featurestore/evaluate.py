@@ -137,7 +137,9 @@ def _blamed(feature: Feature) -> Iterator[None]:
 
 
 def _as_scalars(values: Values) -> list[Any]:
-    """Python scalars; a missing float is nan, any other missing value is None (S8)."""
+    """Python scalars; a missing float is nan, any other missing value is None (S8), in a map too."""
+    if values.kind == "map[float]":
+        return [{key: np.nan if one is None else one for key, one in row.items()} for row in values.to_list()]
     if values.kind == "float":
         data = values.data if values.valid is None else np.where(values.valid, values.data, np.nan)
         return list(data.tolist())
@@ -153,7 +155,7 @@ def _as_array(values: Values) -> np.ndarray[Any, Any]:
     if values.kind == "datetime":
         return np.where(values.mask, values.data, np.iinfo(np.int64).min).view("datetime64[us]")
     array = np.empty(len(values), object)
-    array[:] = values.to_list()
+    array[:] = _as_scalars(values)
     return array
 
 

@@ -11,16 +11,16 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from featurestore import elementwise
+from featurestore import elementwise, fold
 from featurestore.elementwise import UFUNCS
 from featurestore.errors import ColumnError, suggest
 from featurestore.events import IntArray
-from featurestore.values import Values
+from featurestore.values import Values, mapped
 
 REDUCTIONS = (
     *("count", "sum", "mean", "min", "max", "var", "std"),
     *("median", "quantile", "skew", "kurtosis", "entropy", "slope", "decayed_sum"),
-    *("nunique", "mode", "any", "all", "first", "last", "nth"),
+    *("nunique", "mode", "value_counts", "any", "all", "first", "last", "nth"),
 )
 _NUMPY_NAMES = {
     "average": "mean",
@@ -55,12 +55,19 @@ class Looks:
     end: IntArray
     whole: np.ndarray[Any, np.dtype[np.bool_]]
 
+    def at(self, rows: IntArray) -> "Looks":
+        """Those of the rows at an index, such as each group's row."""
+        return Looks(self.as_of[rows], self.begin[rows], self.end[rows], self.whole[rows])
+
 
 @dataclass(eq=False)
 class Ranges:
     """Which events each row sees: ``[lo, hi)`` of one window's events. Columns that share it belong together.
 
     ``times`` gives the event times of the window's events.
+
+    Where rows are split into groups, each group has a range and a look, and ``groups`` are those of the rows over the
+    values that its reductions give; there, ``keys`` are the groups' names.
     """
 
     lo: IntArray
@@ -68,11 +75,19 @@ class Ranges:
     tally: Tally
     looks: Looks
     times: Callable[[], IntArray]
+    keys: Values | None = None
+    groups: "Ranges | None" = None
     cut: dict[tuple[int, int], "Ranges"] = field(default_factory=dict)
 
     def but(self, lo: IntArray, hi: IntArray, times: Callable[[], IntArray] | None = None) -> "Ranges":
         """Other ranges over the same events or, after a filter, over those that are left, with their own times."""
         return replace(self, lo=lo, hi=hi, times=times or self.times, cut={})
+
+    def spread(self, values: Values) -> Values:
+        """Give each group the value of its row."""
+        rows = np.zeros(len(values if self.keys is None else self.keys), np.int64)
+        rows[fold.expand(self.lo, self.hi)] = np.repeat(np.arange(len(self.lo)), self.hi - self.lo)
+        return values.take(rows)
 
     def oldest(self, n: int) -> "Ranges":
         """First ``n`` events of each range; the same object each time, so that columns of it belong together."""
@@ -197,7 +212,7 @@ class Operand:
     # -- reading it in a test ---------------------------------------------------------------------------------------
 
     def item(self) -> Any:
-        """Return the value of the only row: a Python scalar, ``None`` for null, datetimes aware in UTC.
+        """Return the value of the only row: a Python scalar, ``None`` for null, datetimes aware in UTC, a map's dict.
 
         ``==`` between columns is element by element, so a test compares this: ``tx.amount.mean().item() == 2.0``.
 
@@ -206,16 +221,18 @@ class Operand:
         ColumnError
             If there is a value per event, or not exactly one row.
         """
-        if self.ranges is not None:
+        if self.ranges is not None and self.ranges.keys is None:
             raise ColumnError(".item() reads the value of one row; this column has one per event. Reduce it first.")
-        if len(self.values) != 1:
-            raise ColumnError(f".item() reads the value of one row; this column has {len(self.values)}.")
-        return self.values.to_list()[0]
+        rows = rows_of(self)
+        if len(rows) != 1:
+            raise ColumnError(f".item() reads the value of one row; this column has {len(rows)}.")
+        return rows.to_list()[0]
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self.values.take(slice(0, _SHOWN)).to_list()))
         more = ", …" if len(self.values) > _SHOWN else ""
-        return f"<Column of {self.values.kind} per {'row' if self.ranges is None else 'event'}: {shown}{more}>"
+        per = "row" if self.ranges is None else "event" if self.ranges.keys is None else "group"
+        return f"<Column of {self.values.kind} per {per}: {shown}{more}>"
 
     # -- NumPy, and what a column is not ----------------------------------------------------------------------------
 
@@ -287,36 +304,53 @@ class Operand:
 
     def _combined(self, ufunc: np.ufunc, *operands: Any) -> Self:
         """Element by element; values that were there and gave none (NaN, infinite, past int64) are counted (S7)."""
-        given = together(*operands)[1]
+        ranges, given = together(*operands)
         made = UFUNCS[ufunc](*given)
         if made.valid is not None and not made.valid.all():
             known = np.logical_and.reduce([one.mask for one in given if isinstance(one, Values)])
             self.tally.not_finite += int(np.count_nonzero(known & ~made.valid))
-        return self._with(made)
+        return type(self)(made, ranges, self.tally)
+
+
+def rows_of(column: Operand) -> Values:
+    """Return what a reduced column is as a feature: a value per row; a map per row where there is one per group."""
+    ranges = column.ranges
+    if ranges is None or ranges.keys is None:
+        return column.values
+    return mapped(np.stack([ranges.lo, ranges.hi], axis=1), ranges.keys, column.values)
 
 
 def where(condition: Any, left: Any, right: Any) -> Operand:
     """``left`` where the condition is true, ``right`` where it is false, null where it is null."""
-    home, given = together(condition, left, right)
-    return home._with(elementwise.where(*given))  # noqa: SLF001 - a column's own
+    home = next(one for one in (condition, left, right) if isinstance(one, Operand))
+    ranges, given = together(condition, left, right)
+    return type(home)(elementwise.where(*given), ranges, home.tally)
 
 
-def together(*operands: Any) -> tuple[Operand, list[Any]]:
-    """Return one of the columns, and all operands with the columns' values in their place."""
+def together(*operands: Any) -> tuple[Ranges | None, list[Any]]:
+    """Return the ranges of the columns, and all operands with the columns' values in their place.
+
+    Beside values per group, a value per row stands for each of the row's groups.
+    """
     columns = [one for one in operands if isinstance(one, Operand)]
-    home = columns[0]
-    for column in columns[1:]:
-        if (column.ranges is None) != (home.ranges is None):
+    ranges = next((one.ranges for one in columns if one.ranges is not None), None)
+    for column in columns:
+        if column.ranges is ranges or (column.ranges is None and ranges is not None and ranges.keys is not None):
+            continue
+        if column.ranges is None:
             raise ColumnError(
                 "One column has a value per event, the other one per row: an event lies in many windows, so they "
                 "cannot be combined. Reduce first, or use .apply(function, returns=...)."
             )
-        if column.ranges is not home.ranges:
-            raise ColumnError(
-                "These columns come from different windows (one is filtered): filter both the same way, or reduce "
-                "first."
-            )
-    return home, [one.values if isinstance(one, Operand) else one for one in operands]
+        raise ColumnError(
+            "These columns come from different windows (one is filtered, or grouped): filter or group both at once, "
+            "such as tx = tx[mask], or reduce first."
+        )
+    return ranges, [_values_in(ranges, one) if isinstance(one, Operand) else one for one in operands]
+
+
+def _values_in(ranges: Ranges | None, column: Operand) -> Values:
+    return column.values if ranges is None or column.ranges is ranges else ranges.spread(column.values)
 
 
 def row_count(n: Any, what: str) -> int:

@@ -1,7 +1,7 @@
 """What describes the distribution or the trend of a window's values: reductions of a column beside the plain ones.
 
-Each gives one value per row, skips nulls, and is a function of exact sums, of values in order, or of a correctly
-rounded sum of terms (S13): the same bytes for one row and for a million.
+Each gives one value per row (of a grouped window one per group), skips nulls, and is a function of exact sums, of
+values in order, or of a correctly rounded sum of terms (S13): the same bytes for one row and for a million.
 """
 
 from collections.abc import Callable
@@ -214,7 +214,8 @@ class Statistics(Elements):
         return self._row(reduction(self._spans(what)))
 
     def _row(self, values: Values) -> Self:
-        return type(self)(values, None, self.tally)
+        """Values of the rows or, where they are split, of their groups."""
+        return type(self)(values, None if self.ranges is None else self.ranges.groups, self.tally)
 
 
 def positive(what: str, name: str, given: Duration) -> int:

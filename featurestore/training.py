@@ -58,7 +58,7 @@ class TrainingSet:
     def to_pandas(self) -> Any:
         """Pandas frame; a pandas spine keeps its index and types.
 
-        Features that may be null are Int64, boolean, str, float64 or datetime64 in UTC.
+        Features that may be null are Int64, boolean, str, float64 or datetime64 in UTC; maps are dicts.
         """
         import pandas as pd
 
@@ -67,7 +67,9 @@ class TrainingSet:
 
         made = self._table.select(list(self.manifest["features"]))
         may_be_null = [one["name"] for one in self.manifest["feature_types"] if one["nullable"]]
-        plain = made.drop_columns([name for name in made.column_names if name in may_be_null]).to_pandas()
+        plain = made.drop_columns([name for name in made.column_names if name in may_be_null]).to_pandas(
+            maps_as_pydicts="strict"
+        )
         masked = made.select([name for name in made.column_names if name in may_be_null]).to_pandas(
             types_mapper=nullable
         )
@@ -299,6 +301,11 @@ def _bytes_of(array: pa.Array) -> bytes:
         filled = pc.fill_null(array.cast(pa.large_string()), "")
         lengths = pc.binary_length(filled).to_numpy(zero_copy_only=False)
         return bytes(lengths.tobytes() + "".join(filled.to_pylist()).encode())
+    if pa.types.is_map(kind) and not array.null_count:
+        edges = array.offsets.to_numpy()
+        keys, items = (one[edges[0] : edges[-1]] for one in (array.keys, array.items))
+        there = np.packbits(pc.is_valid(items).to_numpy(zero_copy_only=False))
+        return bytes(np.diff(edges).tobytes() + _bytes_of(keys) + there.tobytes() + _bytes_of(items))
     if pa.types.is_boolean(kind):
         return bytes(np.packbits(pc.fill_null(array, False).to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):

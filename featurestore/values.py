@@ -1,15 +1,17 @@
 """A typed, nullable, contiguous array: what every column of events and every feature value is made of.
 
 Kinds are closed: ``bool``, ``int`` (int64), ``float`` (float64), ``str`` (codes into sorted categories) and
-``datetime`` (int64 microseconds UTC). ``valid`` is ``None`` where the type has no nulls: that is a matter of the type,
-never of the rows at hand, so one row and a million rows have the same shape. Data under a null is zero. No value is
-NaN, infinite or -0.0 (S7).
+``datetime`` (int64 microseconds UTC). A feature may also be a map from text to one of them, ``map[float]`` and the
+like: a row's entries are in the order of their keys, and it is never null but empty. ``valid`` is ``None`` where the
+type has no nulls: that is a matter of the type, never of the rows at hand, so one row and a million rows have the same
+shape. Data under a null is zero. No value is NaN, infinite or -0.0 (S7).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +20,9 @@ import pyarrow.compute as pc
 
 from featurestore import times
 
-Kind = Literal["bool", "int", "float", "str", "datetime"]
+Kind = Literal[
+    "bool", "int", "float", "str", "datetime", "map[bool]", "map[int]", "map[float]", "map[str]", "map[datetime]"
+]
 DTYPES: dict[Kind, type[np.generic]] = {
     "bool": np.bool_,
     "int": np.int64,
@@ -33,17 +37,32 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "str": pa.string(),
     "datetime": pa.timestamp("us", tz="UTC"),
 }
+MAPS: dict[Kind, Kind] = {
+    "bool": "map[bool]",
+    "int": "map[int]",
+    "float": "map[float]",
+    "str": "map[str]",
+    "datetime": "map[datetime]",
+}
+"""Kind of a map by the kind of its values."""
+_INNER: dict[Kind, Kind] = {whole: kind for kind, whole in MAPS.items()}
+DTYPES |= dict.fromkeys(MAPS.values(), np.int64)
+ARROW_TYPES |= {whole: pa.map_(pa.string(), ARROW_TYPES[kind]) for kind, whole in MAPS.items()}
 KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "str", datetime: "datetime"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
-    """A column of one kind: arrays of shape ``(n,)``; strings index ``categories``, which are sorted and unique."""
+    """A column of one kind: arrays of shape ``(n,)``; strings index ``categories``, which are sorted and unique.
+
+    Of a map ``data`` has shape ``(n, 2)``: a row's keys and values are ``entries[lo:hi]``.
+    """
 
     kind: Kind
     data: np.ndarray[Any, Any]
     valid: np.ndarray[Any, Any] | None = None
     categories: np.ndarray[Any, Any] | None = None
+    entries: tuple["Values", "Values"] | None = None
 
     def __len__(self) -> int:
         """Rows."""
@@ -57,14 +76,17 @@ class Values:
     def take(self, index: np.ndarray[Any, Any] | slice) -> "Values":
         """Rows at ``index``, contiguous."""
         if isinstance(index, slice) and index.step is None:
-            return Values(
-                self.kind, self.data[index], None if self.valid is None else self.valid[index], self.categories
-            )
+            valid = None if self.valid is None else self.valid[index]
+            return Values(self.kind, self.data[index], valid, self.categories, self.entries)
         valid = None if self.valid is None else np.ascontiguousarray(self.valid[index])
-        return Values(self.kind, np.ascontiguousarray(self.data[index]), valid, self.categories)
+        return Values(self.kind, np.ascontiguousarray(self.data[index]), valid, self.categories, self.entries)
 
     def to_list(self) -> list[Any]:
-        """Python scalars, null as ``None``, datetimes aware in UTC."""
+        """Python scalars, null as ``None``, datetimes aware in UTC; a map as a dict."""
+        if self.entries is not None:
+            edges, keys, held = self._own_entries(self.entries)
+            pairs = list(zip(keys.to_list(), held.to_list(), strict=True))
+            return [dict(pairs[lo:hi]) for lo, hi in pairwise(edges.tolist())]
         if self.kind == "str":
             names = [] if self.categories is None else self.categories.tolist()
             items = [names[code] if names else None for code in self.data.tolist()]
@@ -79,12 +101,27 @@ class Values:
     def to_arrow(self) -> pa.Array:
         """Arrow array of the kind's Arrow type, null as null."""
         mask = None if self.valid is None else ~self.valid
+        if self.entries is not None:
+            edges, keys, held = self._own_entries(self.entries)
+            return pa.MapArray.from_arrays(pa.array(edges, pa.int32()), keys.to_arrow(), held.to_arrow())
         if self.kind == "str":
             names = pa.array([] if self.categories is None else self.categories.tolist(), pa.string())
             if not len(names):
                 return pa.nulls(len(self), pa.string())
             return pa.DictionaryArray.from_arrays(pa.array(self.data, mask=mask), names).dictionary_decode()
         return pa.array(self.data, mask=mask).cast(ARROW_TYPES[self.kind])
+
+    def _own_entries(self, entries: tuple["Values", "Values"]) -> tuple[np.ndarray[Any, Any], "Values", "Values"]:
+        """Where each row's entries begin and the last end, and the keys and values of all rows, one after another."""
+        lengths = self.data[:, 1] - self.data[:, 0]
+        edges = np.concatenate([[0], np.cumsum(lengths)])
+        index = np.arange(edges[-1]) + np.repeat(self.data[:, 0] - edges[:-1], lengths)
+        return edges, entries[0].take(index), entries[1].take(index)
+
+
+def mapped(edges: np.ndarray[Any, Any], keys: Values, items: Values) -> Values:
+    """Maps whose row ``i`` has the entries ``[edges[i, 0], edges[i, 1])`` of keys and values."""
+    return Values(MAPS[items.kind], edges, entries=(keys, items))
 
 
 def nulls(kind: Kind, rows: int) -> Values:
@@ -102,7 +139,11 @@ def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 
 def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
-    """Values of Python scalars that are already of the kind (datetimes as datetimes or microseconds)."""
+    """Values of Python scalars that are already of the kind (datetimes also as microseconds), of dicts for maps."""
+    if (inner := _INNER.get(kind)) is not None:
+        ends = np.cumsum([0, *(len(item) for item in items)])
+        keys = from_list("str", [key for item in items for key in item], nullable=False)
+        return mapped(_edges(ends), keys, from_list(inner, [one for item in items for one in item.values()]))
     if kind == "float":
         return clean(kind, np.array([math.nan if item is None else item for item in items], np.float64), None)
     if kind == "str":
@@ -120,6 +161,9 @@ def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool 
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if kind == "str":
         return _from_arrow_strings(whole, nullable=nullable)
+    if (inner := _INNER.get(kind)) is not None:
+        keys, edges = from_arrow(whole.keys, "str", nullable=False), _edges(whole.offsets.to_numpy().astype(np.int64))
+        return mapped(edges, keys, from_arrow(whole.items, inner))
     typed = whole.cast(ARROW_TYPES[kind])
     valid = None if not nullable and kind != "float" else pc.is_valid(typed).to_numpy(zero_copy_only=False)
     if kind == "datetime":
@@ -143,6 +187,11 @@ def concatenate(parts: Sequence[Values]) -> Values:
     if len(parts) == 1:
         return parts[0]
     kind = parts[0].kind
+    if kind in _INNER:
+        keys, items = ([one.entries[side] for one in parts if one.entries is not None] for side in (0, 1))
+        starts = np.cumsum([0, *(len(one) for one in keys[:-1])])
+        edges = np.concatenate([one.data + start for one, start in zip(parts, starts, strict=True)])
+        return mapped(edges, concatenate(keys), concatenate(items))
     valid = None if all(part.valid is None for part in parts) else np.concatenate([part.mask for part in parts])
     if kind != "str":
         return Values(kind, np.concatenate([part.data for part in parts]), valid)
@@ -173,6 +222,10 @@ def _from_arrow_strings(array: pa.Array, *, nullable: bool) -> Values:
     if valid is not None:
         data[~valid] = 0
     return Values("str", data, valid, _objects(names.take(pa.array(order)).to_pylist()))
+
+
+def _edges(offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.stack([offsets[:-1], offsets[1:]], axis=1)
 
 
 def _names(values: Values) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from featurestore.arithmetic import constant
-from featurestore.column import Column
+from featurestore.column import Column, groups_of
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
 from featurestore.fold import finite
-from featurestore.operand import Looks, Ranges, Tally, row_count
+from featurestore.operand import Looks, Ranges, Tally, row_count, rows_of
 from featurestore.schema import Schema
 from featurestore.statistics import positive
 from featurestore.times import Duration
@@ -55,7 +55,6 @@ class Window:
     def __init__(self, frame: Frame, ranges: Ranges) -> None:
         self._frame = frame
         self._ranges = ranges
-        self._as_of = ranges.looks.as_of
 
     def __getattr__(self, name: str) -> Column:
         """Return a column of the events."""
@@ -98,7 +97,7 @@ class Window:
     @property
     def as_of(self) -> Column:
         """The instant T of each row, UTC."""
-        return Column(Values("datetime", self._as_of), None, self._ranges.tally)
+        return Column(Values("datetime", self._ranges.looks.as_of), self._ranges.groups, self._ranges.tally)
 
     @property
     def event_time(self) -> Column:
@@ -122,7 +121,8 @@ class Window:
 
     def count(self) -> Column:
         """Count the events; 0 on an empty window."""
-        return Column(Values("int", self._ranges.hi - self._ranges.lo), None, self._ranges.tally)
+        ranges = self._ranges
+        return Column(Values("int", ranges.hi - ranges.lo), ranges.groups, ranges.tally)
 
     def first(self, n: int) -> "Window":
         """Return the window of each row's first ``n`` events (S5); of all where there are fewer.
@@ -198,7 +198,40 @@ class Window:
         counts = self._ranges.hi - self._ranges.lo
         with np.errstate(all="ignore"):
             rates = counts / (length / unit)
-        return Column(finite(rates, known), None, self._ranges.tally)
+        return Column(finite(rates, known), self._ranges.groups, self._ranges.tally)
+
+    def group_by(self, key: str | Column) -> "Window":
+        """Split each row's window by the values of a column: reductions then give one value per group.
+
+        Returned from a feature that is a map per row, from the group's text to its value: a dict in a vector and in
+        pandas, an object in JSON, a MAP in DuckDB, empty on an empty window. Keys are texts in order of code point (see
+        :meth:`Column.value_counts`). Events whose key is null are in no group. A group's value may be null.
+
+        Values per group are a column too: they take part in arithmetic with each other and with values per row, and can
+        be reduced again, to one value per row.
+
+        Parameters
+        ----------
+        key
+            Name of a column, or a column of this window's events such as ``tx.event_time.weekday``.
+
+        Examples
+        --------
+        >>> from featurestore.testing import window
+        >>> tx = window(amount=[1.0, 2.0, 4.0, 8.0], merchant=["shop", "bar", "shop", None])
+        >>> by_merchant = tx.group_by("merchant")
+        >>> by_merchant.amount.sum().item(), by_merchant.count().item()
+        ({'bar': 2.0, 'shop': 5.0}, {'bar': 1, 'shop': 2})
+        >>> (by_merchant.amount.sum() / tx.amount.sum()).max().item()  # share of the merchant with the most
+        0.3333333333333333
+        """
+        column = self._column(key) if isinstance(key, str) else key
+        if not isinstance(column, Column) or column.ranges is not self._ranges:
+            raise ColumnError(
+                f"group_by({key!r}): give a column's name, or a column of this window's events such as tx.merchant."
+            )
+        order, ranges = groups_of(column, "group_by")
+        return Window(self._frame.at(order), ranges)
 
     def since_last(self) -> Column:
         """Seconds from the last event to T; null on an empty window."""
@@ -216,14 +249,15 @@ class Window:
         ColumnError
             If it is not one value per row.
         """
-        rows = len(self._as_of)
+        rows = len(self._ranges.looks.as_of)
         if returned is None:
             raise ColumnError("it returns None: is its `return` missing? For a feature without value return math.nan.")
         if isinstance(returned, Column):
-            if returned.ranges is not None:
+            if returned.ranges is not None and returned.ranges.keys is None:
                 raise ColumnError("it returns a column of events: reduce it to one value per row, such as .mean().")
-            if len(returned.values) == rows:
-                return returned.values
+            made = rows_of(returned)
+            if len(made) == rows:
+                return made
         if isinstance(returned, Window):
             raise ColumnError("it returns a window: reduce it to one value per row, for example with .count().")
         try:

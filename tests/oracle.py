@@ -517,7 +517,20 @@ class Reduce:
     number: float = 0
 
 
-Node = Col | Lit | AsOf | Op | Reduce
+@dataclass(frozen=True)
+class ByKey:
+    """A feature of each group of events that share the text of a column expression: a map, or a fold of its values.
+
+    ``kind`` is that of ``by``; events for which it is null are in no group.
+    """
+
+    by: "Node"
+    of: "Node"
+    kind: str = "str"
+    fold: str | None = None
+
+
+Node = Col | Lit | AsOf | Op | Reduce | ByKey
 
 
 @dataclass(frozen=True)
@@ -545,6 +558,26 @@ def value(node: Node, scope: Scope, event: Event | None = None) -> Value:
             return apply(symbol, *(value(operand, scope, event) for operand in operands))
         case Reduce():
             return plain(_reduced(node, scope))
+        case ByKey():
+            found = _grouped(node, scope)
+            return found if node.fold is None else plain(_FOLDS[node.fold](list(found.values())))
+
+
+def _grouped(node: ByKey, scope: Scope) -> Any:
+    groups: dict[str, list[Event]] = {}
+    for event in scope.events:
+        key = value(node.by, scope, event)
+        if key is not None:
+            groups.setdefault(_text(key, node.kind), []).append(event)
+    return {key: value(node.of, replace(scope, events=groups[key])) for key in sorted(groups)}
+
+
+def _text(key: Value, kind: str) -> str:
+    if kind == "datetime":
+        return _moment(_whole(key)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return str(key)
 
 
 def _reduced(node: Reduce, scope: Scope) -> Value:

@@ -208,11 +208,13 @@ class Sight:
 
 
 def bits(entry: Any) -> tuple[str, Any]:
-    """Type and content: floats by their bytes, datetimes as microseconds (the oracle's are integers: kind ``int``)."""
+    """Type and content: floats by their bytes, maps in order, datetimes as the oracle's microseconds."""
     if isinstance(entry, float):
         return "float", struct.pack("<d", entry)
     if isinstance(entry, datetime):
         return "int", times.to_micros(entry)
+    if isinstance(entry, dict):
+        return "dict", [(key, bits(one)) for key, one in entry.items()]
     return type(entry).__name__, entry
 
 
@@ -279,7 +281,12 @@ class Running:
         spine = pa.table(columns).rename_columns({"as_of": "at"})
         table = self.store.training_set("all", spine, time="at", position=positions).to_arrow()
         assert table.select(spine.column_names).to_pylist() == spine.to_pylist()
-        return [list(row) for row in zip(*(table[name].to_pylist() for name in self.service.outputs), strict=True)]
+        return [
+            list(row)
+            for row in zip(
+                *(table[name].to_pylist(maps_as_pydicts="strict") for name in self.service.outputs), strict=True
+            )
+        ]
 
     def looked_up(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         """Feature values of one batch lookup, each row as of its instant."""

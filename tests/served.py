@@ -78,6 +78,23 @@ def any_online(tx):
     return tx.online.any()
 
 
+@feature(payments, by=customer)
+def spent_by_shop(tx):
+    """Money spent in each shop."""
+    return tx.group_by("shop").amount.sum()
+
+
+@feature(payments, by=customer)
+def newest_by_shop(tx):
+    return tx.group_by("shop").event_time.max()
+
+
+@feature
+def shops(spent_by_shop: dict[str, float]) -> int:
+    """How many shops."""
+    return len(spent_by_shop)
+
+
 @feature(payments, by=shop)
 def shop_mean(tx):
     """Mean payment in the shop."""
@@ -98,7 +115,8 @@ def units_doubled(units: int) -> int:
 fraud = FeatureService(
     "fraud",
     features=[
-        spent, payments_made, last_units, last_shop, last_time, any_online, shop_mean, share, units_doubled
+        spent, payments_made, last_units, last_shop, last_time, any_online, shop_mean, share, units_doubled,
+        spent_by_shop, newest_by_shop, shops,
     ],
     request=Asked,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from oracle import AsOf, Col, Delivery, Event, Lit, Node, Op, Reduce, Rules, Value
+from oracle import AsOf, ByKey, Col, Delivery, Event, Lit, Node, Op, Reduce, Rules, Value
 
 SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000
 BASE = 1_709_251_199_000_000  # 2024-02-29T23:59:59Z
@@ -171,6 +171,26 @@ def structures() -> dict[str, Node]:
     trees["minutes"] = Reduce("sum", Op("minute", (Col("event_time"),)), kind="int")
     trees["shouted"] = Reduce("mode", Op("strip", (Op("upper", (note,)),)))
     trees["ends_in_a"] = Reduce("count", where=Op("endswith", (note, Lit("a"))))
+    return trees | maps()
+
+
+def maps() -> dict[str, Node]:
+    """A value for each group of a window's events, and what becomes of them."""
+    amount, units, note, happened = (Col(name) for name in ("amount", "units", "note", "event_time"))
+    trees: dict[str, Node] = {"shops_seen": ByKey(Col("shop"), Reduce("count"), "int")}
+    for name in ("sum", "mean", "last", "mode"):
+        trees[f"{name}_by_note"] = ByKey(note, Reduce(name, amount))
+    trees["units_by_flag"] = ByKey(Col("flag"), Reduce("last", units, skip_null=True), "bool")
+    trees["note_by_amount"] = ByKey(amount, Reduce("last", note), "float")
+    trees["seen_by_day"] = ByKey(Op("date", (happened,)), Reduce("max", Col("seen")), "datetime")
+    trees["any_by_weekday"] = ByKey(Op("weekday", (happened,)), Reduce("any", Col("flag")), "int")
+    trees["gap_by_note"] = ByKey(note, Reduce("max", happened, change="seconds"))
+    trees["quiet_by_note"] = ByKey(note, Reduce("since_last"))
+    trees["newest_by_note"] = ByKey(note, Reduce("mean", amount, rows=-2))
+    trees["rate_by_note"] = ByKey(note, Op("/", (Reduce("sum", amount), Reduce("count"))))
+    trees["dearest_note"] = ByKey(note, Reduce("sum", amount), fold="max")
+    trees["note_kinds"] = ByKey(Op("lower", (note,)), Reduce("count"), fold="count")
+    trees["flagged_by_note"] = ByKey(note, Reduce("sum", units, "int", where=Col("flag")))
     return trees
 
 
@@ -252,6 +272,10 @@ def rendered(node: Node, window: str = "tx") -> str:
             return RENDERED[symbol].format(*parts) if symbol in RENDERED else f"({parts[0]} {symbol} {parts[1]})"
         case Reduce():
             return _rendered_reduction(node, window)
+        case ByKey(by, of, _, fold):
+            group = f"{window}_group"
+            body = f"(lambda {group}: {rendered(of, group)})({window}.group_by({rendered(by, window)}))"
+            return body if fold is None else f"{body}.{fold}()"
 
 
 def _rendered_reduction(node: Reduce, window: str) -> str:

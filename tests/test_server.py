@@ -45,9 +45,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def exactly(value: Any) -> Any:
-    """Bytes of a float, an instant as JSON has it, anything else with its type."""
+    """Bytes of a float, an instant as JSON has it, a map in order, anything else with its type."""
     if isinstance(value, float):
         return struct.pack(">d", value)
+    if isinstance(value, dict):
+        return [(key, exactly(one)) for key, one in value.items()]
     if isinstance(value, datetime):
         return str, times.isoformat(times.to_micros(value))
     return type(value), value

@@ -29,6 +29,39 @@ def test_values_come_back_as_they_went_in(kind: Kind) -> None:
     assert from_arrow(values.to_arrow(), kind).to_list() == SAMPLES[kind]
 
 
+MAPS: dict[Kind, list[dict[str, Any]]] = {
+    "map[bool]": [{"a": True, "b": None}, {}],
+    "map[int]": [{}, {"": 2**53 + 1}, {"ä": -1, "日": 0}],
+    "map[float]": [{"a": 0.1}, {"a": None, "b": -1e300}],
+    "map[str]": [{"a": "x", "b": "a"}, {"b": None}],
+    "map[datetime]": [{"2026": MOMENT}],
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_maps_come_back_as_they_went_in(kind: Kind) -> None:
+    values = from_list(kind, MAPS[kind])
+    array = values.to_arrow()
+    assert (values.kind, values.valid, array.type) == (kind, None, ARROW_TYPES[kind])
+    assert array.to_pylist(maps_as_pydicts="strict") == values.to_list() == MAPS[kind]
+    assert from_arrow(array, kind).to_list() == MAPS[kind]
+    assert from_arrow(array[1:], kind).to_list() == MAPS[kind][1:]
+    assert from_list(kind, []).to_arrow().type == ARROW_TYPES[kind]
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_maps_are_taken_and_joined_row_by_row(kind: Kind) -> None:
+    values, rows = from_list(kind, MAPS[kind]), MAPS[kind]
+    backwards = values.take(np.arange(len(rows))[::-1])
+    assert backwards.to_list() == rows[::-1]
+    assert concatenate([backwards, values.take(slice(0, 1)), nothing(kind)]).to_list() == [*rows[::-1], rows[0]]
+    assert backwards.to_arrow().equals(from_list(kind, rows[::-1]).to_arrow())
+
+
+def nothing(kind: Kind) -> Values:
+    return from_list(kind, [])
+
+
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_under_a_null_lies_zero(kind: Kind) -> None:
     for values in (from_list(kind, SAMPLES[kind]), from_arrow(from_list(kind, SAMPLES[kind]).to_arrow(), kind)):

@@ -59,9 +59,59 @@ def test_gaps_of_a_filter_are_between_the_events_it_keeps() -> None:
     assert (tx.amount.diff() / tx.gaps()).last().item() == 37.0
 
 
+GROUPED: Window = window(
+    amount=[1.0, 20.0, None, 4.0, 8.0, None], merchant=["b", "a", "b", "b", None, "c"], rank=[2, 2, 10, 2, 2, None]
+)
+
+
+def test_a_group_by_gives_a_value_for_each_text_and_skips_null_keys() -> None:
+    by = GROUPED.group_by("merchant")
+    assert by.amount.sum().item() == {"a": 20.0, "b": 5.0, "c": 0.0}
+    assert by.count().item() == {"a": 1, "b": 3, "c": 1}
+    assert by.amount.mean().item() == {"a": 20.0, "b": 2.5, "c": None}
+    assert by.amount.last().item() == {"a": 20.0, "b": 4.0, "c": None}
+    assert by.gaps().sum().item() == {"a": 0.0, "b": 3.0, "c": 0.0}
+    assert by.since_last().item() == {"a": 5.0, "b": 3.0, "c": 1.0}
+    assert by.last(2).amount.count().item() == {"a": 1, "b": 1, "c": 0}
+
+
+def test_keys_are_texts_in_order_of_code_point() -> None:
+    assert list(GROUPED["rank"].value_counts().item().items()) == [("10", 1), ("2", 4)]
+    assert (GROUPED.amount > 2).value_counts().item() == {"false": 1, "true": 3}
+    assert window(x=[0.5, 0.5]).x.value_counts().item() == {"0.5": 2}
+    day = window(at=[datetime(2026, 1, 2, 3, tzinfo=UTC)]).at.date
+    assert day.value_counts().item() == {"2026-01-02T00:00:00.000000Z": 1}
+    assert window(x=[]).group_by("x").x.sum().item() == {}
+
+
+def test_values_of_groups_go_with_each_other_and_with_values_of_rows() -> None:
+    by = GROUPED.group_by("merchant")
+    assert (by.amount.sum() / by.count()).item() == {"a": 20.0, "b": 5 / 3, "c": 0.0}
+    assert (by.count() / GROUPED.count()).item() == {"a": 1 / 6, "b": 0.5, "c": 1 / 6}
+    assert (GROUPED.amount.max() - by.amount.mean().fill_null(0)).item() == {"a": 0.0, "b": 17.5, "c": 20.0}
+    assert GROUPED.amount.mean().fill_null(by.amount.mean()).item() == {"a": 8.25, "b": 8.25, "c": 8.25}
+    assert (by.amount.sum().max().item(), by.count().count().item(), by.count().sum().item()) == (20.0, 3, 5)
+
+
+def test_a_filter_of_groups_keeps_their_keys() -> None:
+    by = GROUPED.group_by(GROUPED.merchant)
+    assert by[by.amount > 4].count().item() == {"a": 1, "b": 0, "c": 0}
+    assert GROUPED[GROUPED.amount > 4].group_by("merchant").count().item() == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (lambda tx: tx.group_by(1), r"group_by\(1\): give a column's name, or a column of this window's events"),
+        (lambda tx: tx.group_by(tx.amount.sum()), "give a column's name"),
+        (lambda tx: tx.group_by(tx[tx.amount > 1].merchant), "give a column's name"),
+        (lambda tx: tx.group_by("merchnt"), r"Did you mean 'merchant'\?"),
+        (lambda tx: tx.group_by("merchant").group_by("amount"), "it is split by one column"),
+        (lambda tx: tx.group_by("merchant").amount.value_counts(), "it is split by one column"),
+        (lambda tx: tx.amount.sum().value_counts(), "splits events into groups"),
+        (lambda tx: tx.group_by("merchant").count() + tx.group_by("merchant").count(), "filtered, or grouped"),
+        (lambda tx: tx.group_by("merchant").count() + tx.amount, "filtered, or grouped"),
+        (lambda tx: float(tx.group_by("merchant").count()), "A column is no number"),
         (lambda tx: tx.last(0), r"\.last\(0\): give how many events, an integer from 1"),
         (lambda tx: tx.gaps() + tx.amount, "different windows"),
         (lambda tx: tx.amuont, r"No column named 'amuont'\. Did you mean 'amount'\?"),

@@ -1,6 +1,7 @@
 """Commands that give features: training-set, training-sets, lookup, explain."""
 
 import contextlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -179,7 +180,8 @@ def _write(table: Any, output: Path) -> None:
     """Write the file whole or not at all."""
     from pyarrow import csv, parquet
 
-    write = csv.write_csv if output.suffix.lower() == ".csv" else parquet.write_table
+    as_csv = output.suffix.lower() == ".csv"
+    table, write = (_with_texts(table), csv.write_csv) if as_csv else (table, parquet.write_table)
     begun = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
     try:
         write(table, begun)
@@ -187,6 +189,18 @@ def _write(table: Any, output: Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             begun.unlink()
+
+
+def _with_texts(table: Any) -> Any:
+    """Maps as JSON text: a CSV file holds no maps."""
+    import pyarrow as pa
+
+    for place, column in enumerate(table.columns):
+        if pa.types.is_map(column.type):
+            rows = column.to_pylist(maps_as_pydicts="strict")
+            texts = [None if row is None else json.dumps(plain(row), ensure_ascii=False) for row in rows]
+            table = table.set_column(place, table.column_names[place], pa.array(texts, pa.string()))
+    return table
 
 
 def _built(made: Mapping[str, Any]) -> list[str | Table]:

@@ -14,7 +14,7 @@ from featurestore.window import Window
 
 REDUCTIONS = (
     *("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "nunique", "mode", "any", "all"),
-    *("median", "skew", "kurtosis", "entropy", "slope"),
+    *("median", "skew", "kurtosis", "entropy", "slope", "value_counts"),
 )
 
 
@@ -77,7 +77,7 @@ def aggregations(
     ------
     DefinitionError
         If a column is not in the schema, or a function is not one of ``count sum mean min max std var first last
-        nunique mode any all median skew kurtosis entropy slope`` (a slope is per day).
+        nunique mode any all median skew kurtosis entropy slope value_counts`` (a slope is per day).
     """
     if not isinstance(source_by, SourceBy):
         raise DefinitionError(

@@ -2,7 +2,8 @@
 
 Where all features are numbers or booleans that is a float64 array of shape ``(rows, features)``, null as nan (integers
 beyond 2^53 lose digits, in both). Else, or where an estimator picks columns by name, it is a pandas frame: numbers and
-booleans float64, strings object with nan for null, datetimes ``datetime64[us, UTC]`` with NaT.
+booleans float64, strings object with nan for null, datetimes ``datetime64[us, UTC]`` with NaT, maps dicts with nan for
+null.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from featurestore.arithmetic import NUMBERS
 from featurestore.values import Kind, Values, from_arrow, from_list
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,7 +40,7 @@ def of_rows(inputs: Sequence[Input], rows: Sequence[Mapping[str, Any]]) -> list[
 
 def needs_frame(inputs: Sequence[Input]) -> bool:
     """Whether there is a feature that is neither number nor boolean."""
-    return any(one.kind in ("str", "datetime") for one in inputs)
+    return any(one.kind not in NUMBERS for one in inputs)
 
 
 def matrix(inputs: Sequence[Input], columns: Sequence[Values], *, frame: bool) -> Any:
@@ -60,6 +62,9 @@ def _series(column: Values) -> Any:
         texts = np.empty(len(column), object)
         texts[:] = [np.nan if text is None else text for text in column.to_list()]
         return pd.Series(texts, dtype=object)
+    if column.entries is not None:
+        rows = [{key: np.nan if one is None else one for key, one in row.items()} for row in column.to_list()]
+        return pd.Series(rows, dtype=object)
     if column.kind == "datetime":
         moments = np.where(column.mask, column.data.view("datetime64[us]"), np.datetime64("NaT", "us"))
         return pd.Series(moments).dt.tz_localize("UTC")

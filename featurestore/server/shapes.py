@@ -30,7 +30,7 @@ from featurestore.definition import Source
 from featurestore.errors import row_number
 from featurestore.plan import ServicePlan, WindowStep
 from featurestore.server.failure import refused
-from featurestore.values import Kind
+from featurestore.values import MAPS, Kind
 
 _SHOWN = 20
 _NAME_SHOWN = 64
@@ -54,13 +54,14 @@ def _reader(kind: Kind) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-_TYPES: Mapping[Kind, Any] = {
+_TYPES: dict[Kind, Any] = {
     "bool": Annotated[StrictBool, _reader("bool")],
     "int": Annotated[StrictInt, Field(ge=-(2**63), lt=2**63), _reader("int")],
     "float": Annotated[StrictFloat, Field(allow_inf_nan=False)],
     "str": StrictStr,
     "datetime": Annotated[datetime, BeforeValidator(_instant), WithJsonSchema(dict(_DATETIME))],
 }
+_TYPES |= {whole: dict[str, _TYPES[kind] | None] for kind, whole in MAPS.items()}  # type: ignore[valid-type]
 _SAID: Mapping[str, str] = {
     "missing": "required",
     "extra_forbidden": "no such field",

@@ -1,0 +1,191 @@
+"""Maps per row, all the way: training sets, DuckDB, pandas, lookups, row features, estimators, files."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel
+
+from featurestore import Entity, FeatureService, FeatureStore, Source, aggregations, feature
+from featurestore.cli.features import _write
+from featurestore.errors import DefinitionError
+from featurestore.models.matrix import Input, matrix, needs_frame, of_rows, of_table
+from featurestore.plan import compile_service, outputs_of
+from featurestore.server.shapes import features_of
+from featurestore.training import content_hash
+from featurestore.values import from_list
+
+
+class Payment(BaseModel):
+    customer: str
+    event_time: datetime
+    amount: float | None
+    shop: str | None
+
+
+customer = Entity("customer", key="customer")
+payments = Source("payments", schema=Payment, event_time="event_time")
+AT = datetime(2026, 5, 20, tzinfo=UTC)
+ROWS = [
+    ("c1", 1, 5.0, "b"),
+    ("c1", 2, None, "ä"),
+    ("c1", 3, 7.0, "a"),
+    ("c1", 3, 1.0, None),
+    ("c1", 4, 0.5, "b"),
+    ("c2", 1, 2.0, "a"),
+]
+
+
+@feature(payments, by=customer, windows=["18d", "30d"])
+def mean_by_shop(tx: Any) -> Any:
+    return tx.group_by("shop").amount.mean()
+
+
+@feature(payments, by=customer)
+def newest_by_shop(tx: Any) -> Any:
+    return tx.group_by("shop").event_time.max()
+
+
+@feature
+def missing(mean_by_shop_30d: dict[str, float]) -> int:
+    return sum(one != one for one in mean_by_shop_30d.values())  # noqa: PLR0124 - nan
+
+
+@feature
+def in_b(mean_by_shop_30d: np.ndarray) -> np.ndarray:
+    return np.array([one.get("b", 0.0) for one in mean_by_shop_30d])
+
+
+LISTED = [mean_by_shop, newest_by_shop, missing, in_b]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    counted = aggregations(payments.by(customer), columns=["shop"], functions=["value_counts"], windows=["30d"])
+    services = [FeatureService("maps", features=[*LISTED, counted])]
+    made = FeatureStore(services, home=tmp_path / "home", clock=lambda: AT)
+    names = list(Payment.model_fields)
+    rows = [(who, datetime(2026, 5, day, tzinfo=UTC), amount, shop) for who, day, amount, shop in ROWS]
+    made.ingest("payments", [dict(zip(names, row, strict=True)) for row in rows])
+    return made
+
+
+def spine(*customers: str) -> list[dict[str, Any]]:
+    later = datetime(2026, 5, 20, 1, tzinfo=UTC)
+    return [{"customer": one, "event_time": later} for one in customers]
+
+
+WANTED = {
+    "mean_by_shop_18d": {"a": 7.0, "b": 0.5},
+    "mean_by_shop_30d": {"a": 7.0, "b": 2.75, "ä": None},
+    "newest_by_shop": {
+        "a": datetime(2026, 5, 3, tzinfo=UTC),
+        "b": datetime(2026, 5, 4, tzinfo=UTC),
+        "ä": datetime(2026, 5, 2, tzinfo=UTC),
+    },
+    "missing": 1,
+    "in_b": 2.75,
+    "shop_value_counts_30d": {"a": 1, "b": 2, "ä": 1},
+}
+NOTHING: dict[str, Any] = {name: {} for name in WANTED} | {"missing": 0, "in_b": 0.0}
+
+
+def test_a_map_is_a_dict_in_a_vector_and_its_keys_are_in_order(store: FeatureStore) -> None:
+    vector = store.lookup("maps", {"customer": "c1"})
+    assert vector.to_dict() == WANTED
+    assert list(vector["mean_by_shop_30d"]) == ["a", "b", "ä"]
+    assert store.lookup("maps", {"customer": "nobody"}).to_dict() == NOTHING
+
+
+def test_a_training_set_holds_the_same_maps_in_arrow_pandas_and_duckdb(store: FeatureStore) -> None:
+    made = store.training_set("maps", spine("c1", "nobody", "c2"), name="m")
+    rows = made.to_arrow().select(list(WANTED)).to_pylist(maps_as_pydicts="strict")
+    assert rows[:2] == [WANTED, NOTHING]
+    assert rows[2]["mean_by_shop_30d"] == {"a": 2.0}
+    assert made.to_pandas()["shop_value_counts_30d"].tolist() == [{"a": 1, "b": 2, "ä": 1}, {}, {"a": 1}]
+    assert made.manifest["feature_types"][1] == {"name": "mean_by_shop_30d", "type": "map[float]", "nullable": False}
+    loaded = store.load_training_set("m").to_arrow()
+    assert loaded.select(list(WANTED)).to_pylist(maps_as_pydicts="strict") == rows
+
+
+def test_duckdb_reads_a_map_by_its_key(store: FeatureStore, tmp_path: Path) -> None:
+    store.training_set("maps", spine("c1", "nobody"), name="m")
+    (file,) = (tmp_path / "home").rglob("*.duckdb")
+    with duckdb.connect(str(file), read_only=True) as connection:
+        found = connection.execute("select mean_by_shop_30d['b'], typeof(mean_by_shop_30d) from m").fetchall()
+    assert found == [(2.75, "MAP(VARCHAR, DOUBLE)"), (None, "MAP(VARCHAR, DOUBLE)")]
+
+
+def test_the_content_hash_sees_keys_values_nulls_and_where_rows_end() -> None:
+    rows: list[list[dict[str, Any]]] = [
+        [{"a": 1.0}, {}],
+        [{}, {"a": 1.0}],
+        [{"b": 1.0}, {}],
+        [{"a": 2.0}, {}],
+        [{"a": 0.0}, {}],
+        [{"a": None}, {}],
+    ]
+    tables = [pa.table({"m": from_list("map[float]", one).to_arrow()}) for one in rows]
+    assert len({content_hash(one) for one in tables}) == len(rows)
+    longer = pa.table({"m": from_list("map[float]", [{"z": 9.0}, *rows[0], {"y": 1.0}]).to_arrow()})
+    assert content_hash(longer.slice(1, 2)) == content_hash(tables[0])
+    halves = pa.concat_tables([tables[0].slice(0, 1), tables[0].slice(1)])
+    assert content_hash(halves) == content_hash(tables[0])
+
+
+def test_an_estimator_gets_dicts_of_a_table_and_of_a_vector_alike() -> None:
+    inputs = [Input("m", "map[float]", nullable=False), Input("x", "int", nullable=False)]
+    rows = [{"m": {"a": 1.0, "b": None}, "x": 1}, {"m": {}, "x": 2}]
+    table = pa.table({name: from_list(kind, [row[name] for row in rows]).to_arrow() for name, kind in KINDS.items()})
+    assert needs_frame(inputs)
+    frames = [matrix(inputs, of(inputs, given), frame=True) for of, given in ((of_table, table), (of_rows, rows))]
+    pd.testing.assert_frame_equal(*frames)
+    assert frames[0]["m"][1] == {}
+    assert np.isnan(frames[0]["m"][0]["b"])
+
+
+KINDS: dict[str, Any] = {"m": "map[float]", "x": "int"}
+
+
+def test_the_schema_of_an_answer_says_what_a_map_holds() -> None:
+    service = FeatureService("maps", features=LISTED)
+    shown = features_of(compile_service(service, outputs_of(service.features))).schema["properties"]
+    assert shown["mean_by_shop_30d"]["type"] == "object"
+    assert [one["type"] for one in shown["mean_by_shop_30d"]["additionalProperties"]["anyOf"]] == ["number", "null"]
+    assert shown["newest_by_shop"]["additionalProperties"]["anyOf"][0] == {"type": "string", "format": "date-time"}
+
+
+def test_a_csv_file_holds_maps_as_json(store: FeatureStore, tmp_path: Path) -> None:
+    table = store.training_set("maps", spine("c1", "nobody")).to_arrow()
+    _write(table, tmp_path / "made.csv")
+    read = pd.read_csv(tmp_path / "made.csv")
+    assert read["mean_by_shop_30d"].tolist() == ['{"a": 7.0, "b": 2.75, "ä": null}', "{}"]
+    assert '"a": "2026-05-03T00:00:00.000000Z"' in read["newest_by_shop"][0]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda tx: tx.group_by("shop"), "it returns a window"),
+        (lambda tx: tx.group_by("shop").amount, "it returns a column of events"),
+        (lambda tx: tx.group_by("shop").amount.last(2, skip_null=True), "it returns a column of events"),
+    ],
+)
+def test_what_is_not_reduced_is_no_feature(function: Callable[[Any], Any], message: str) -> None:
+    function.__name__ = "unreduced"
+    with pytest.raises(DefinitionError, match=message):
+        feature(payments, by=customer)(function)
+
+
+def test_a_row_feature_gives_no_map() -> None:
+    def again(mean_by_shop_30d: dict[str, float]) -> dict[str, float]:
+        return mean_by_shop_30d
+
+    with pytest.raises(DefinitionError, match="annotate what it returns"):
+        feature(again)
