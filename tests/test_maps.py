@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from featurestore import Entity, FeatureService, FeatureStore, Source, aggregations, feature
 from featurestore.cli.features import _write
 from featurestore.errors import DefinitionError
+from featurestore.models.manifest import _stored
 from featurestore.models.matrix import Input, matrix, needs_frame, of_rows, of_table
 from featurestore.plan import compile_service, outputs_of
 from featurestore.server.shapes import features_of
@@ -148,6 +149,12 @@ def test_an_estimator_gets_dicts_of_a_table_and_of_a_vector_alike() -> None:
     pd.testing.assert_frame_equal(*frames)
     assert frames[0]["m"][1] == {}
     assert np.isnan(frames[0]["m"][0]["b"])
+
+
+def test_a_models_golden_rows_hold_maps_as_json_does() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert _stored({"a": moment, "b": None}) == {"a": "2026-01-01T00:00:00.000000Z", "b": None}
+    assert from_list("map[datetime]", [_stored({"a": moment})]).to_list() == [{"a": moment}]
 
 
 KINDS: dict[str, Any] = {"m": "map[float]", "x": "int"}

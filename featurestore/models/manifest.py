@@ -144,6 +144,8 @@ def _golden(fitted: Fitted, model: str) -> dict[str, Any]:
 
 
 def _stored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _stored(one) for key, one in value.items()}
     return times.isoformat(times.to_micros(value)) if isinstance(value, datetime) else value
 
 
