@@ -137,7 +137,11 @@ def _answer(trial: Trial) -> Mapping[str, Values]:
 
 def difference(one: Values, other: Values) -> int | None:
     """First row in which two columns differ by a bit; ``None`` if none does."""
-    if one.kind == "str":
+    if one.entries is not None or other.entries is not None:  # a float's repr tells all its bits
+        different = np.array(
+            [repr(a) != repr(b) for a, b in zip(one.to_list(), other.to_list(), strict=True)], np.bool_
+        )
+    elif one.kind == "str":
         different = np.array([a != b for a, b in zip(one.to_list(), other.to_list(), strict=True)], np.bool_)
     else:
         left, right = (each.data.view(np.int64) if each.kind == "float" else each.data for each in (one, other))

@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from featurestore import Entity, FeatureService, FeatureStore, Source, aggregations, feature
 from featurestore.cli.features import _write
 from featurestore.errors import DefinitionError
+from featurestore.metamorphic import difference
 from featurestore.models.manifest import _stored
 from featurestore.models.matrix import Input, matrix, needs_frame, of_rows, of_table
+from featurestore.monitoring.served import _typed
 from featurestore.plan import compile_service, outputs_of
 from featurestore.server.shapes import features_of
 from featurestore.training import content_hash
@@ -196,3 +198,21 @@ def test_a_row_feature_gives_no_map() -> None:
 
     with pytest.raises(DefinitionError, match="annotate what it returns"):
         feature(again)
+
+
+def test_maps_are_compared_by_their_bits_wherever_they_lie() -> None:
+    one = from_list("map[float]", [{"a": 0.1}, {}, {"b": None}])
+    shifted = from_list("map[float]", [{"z": 1.0}, {"a": 0.1}, {}, {"b": None}]).take(slice(1, None))
+    assert difference(one, shifted) is None
+    assert difference(one, from_list("map[float]", [{"a": 0.1}, {}, {"b": 0.0}])) == 2
+    assert difference(one, from_list("map[float]", [{"a": 0.1 + 2**-56}, {}, {"b": None}])) == 0
+
+
+def test_maps_come_back_from_the_served_log() -> None:
+    text = '{"m":{"a":"2026-01-01T00:00:00.000000Z","b":null},"x":{"a":1.5}}'
+    kinds: dict[str, Any] = {"m": "map[datetime]", "x": "map[float]"}
+    assert _typed(text, kinds) == {"m": {"a": datetime(2026, 1, 1, tzinfo=UTC), "b": None}, "x": {"a": 1.5}}
+
+
+def test_check_asks_for_maps_in_every_way(store: FeatureStore) -> None:
+    assert store.check().rows > 0

@@ -148,9 +148,15 @@ def row_of(told: dict[str, Any], origin: Origin) -> ServedRow:
 def _typed(text: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(text)
     for name, value in values.items():
-        if value is not None and kinds.get(name) == "datetime":
-            values[name] = times.to_datetime(times.to_micros(value))
+        if kinds.get(name) == "map[datetime]":
+            values[name] = {key: _to_datetime(one) for key, one in value.items()}
+        elif kinds.get(name) == "datetime":
+            values[name] = _to_datetime(value)
     return values
+
+
+def _to_datetime(text: str | None) -> datetime | None:
+    return None if text is None else times.to_datetime(times.to_micros(text))
 
 
 def _plain(value: Any) -> Any:
