@@ -191,6 +191,25 @@ def maps() -> dict[str, Node]:
     trees["dearest_note"] = ByKey(note, Reduce("sum", amount), fold="max")
     trees["note_kinds"] = ByKey(Op("lower", (note,)), Reduce("count"), fold="count")
     trees["flagged_by_note"] = ByKey(note, Reduce("sum", units, "int", where=Col("flag")))
+    return trees | figures_by_key()
+
+
+def figures_by_key() -> dict[str, Node]:
+    """What describes a distribution or a trend, of each group: with its own values, event times and instant."""
+    amount, price, units, flag, note = (Col(name) for name in ("amount", "price", "units", "flag", "note"))
+    trees: dict[str, Node] = {}
+    for name in ("median", "skew", "entropy"):
+        trees[f"{name}_by_flag"] = ByKey(flag, Reduce(name, price), "bool")
+    trees["quantile_by_note"] = ByKey(note, Reduce("quantile", amount, number=0.9))
+    trees["slope_by_flag"] = ByKey(flag, Reduce("slope", amount, number=HOUR), "bool")
+    trees["decayed_by_note"] = ByKey(note, Reduce("decayed_sum", price, number=10 * SECOND))
+    trees["pace_by_note"] = ByKey(note, Reduce("rate", number=HOUR))
+    trees["pace_flagged_by_note"] = ByKey(note, Reduce("rate", where=flag, number=DAY))
+    trees["flagged_slope_by_note"] = ByKey(note, Reduce("slope", price, where=flag, number=SECOND))
+    trees["known_decayed_by_note"] = ByKey(note, Reduce("decayed_sum", amount, number=SECOND, ends=-2, skip_null=True))
+    trees["change_decayed_by_note"] = ByKey(note, Reduce("decayed_sum", units, "int", number=HOUR, change="units"))
+    trees["instant_by_note"] = ByKey(note, AsOf())
+    trees["median_of_notes"] = ByKey(note, Reduce("decayed_sum", amount, number=DAY), fold="median")
     return trees
 
 

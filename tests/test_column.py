@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featurestore.column import Column
 from featurestore.errors import ColumnError, IntegerOverflow
-from featurestore.operand import REDUCTIONS, Looks, Ranges, Tally, where
+from featurestore.operand import REDUCTIONS, Looks, Ranges, Tally, rows_of, where
 from featurestore.testing import window
 from featurestore.values import from_list
 from featurestore.window import Frame, Window
@@ -381,12 +381,21 @@ def test_a_change_across_windows_is_not_counted_as_lost() -> None:
     assert tx.not_finite == 0
 
 
-def windows(values: list[float], ranges: list[tuple[int, int]]) -> Window:
+def test_a_group_looks_from_its_own_row_s_instant() -> None:
+    at = np.array([4, 5, 6]) * 1_000_000
+    tx = windows([1.0, 2.0, 1.0], [(0, 3), (2, 2), (1, 3)], at)
+    decayed = rows_of(tx.group_by("x").x.decayed_sum(half_life="1s"))
+    assert decayed.to_list() == [{"1.0": 1 / 16 + 1 / 4, "2.0": 2 / 8}, {}, {"1.0": 1 / 16, "2.0": 2 / 32}]
+    counts = rows_of(tx.x.value_counts())
+    assert counts.to_list() == [{"1.0": 2, "2.0": 1}, {}, {"1.0": 1, "2.0": 1}]
+
+
+def windows(values: list[float], ranges: list[tuple[int, int]], at: Any = None) -> Window:
     """Several windows over the same events, a second apart."""
     stamps = np.arange(len(values)) * 1_000_000
     lo, hi = (np.array([pair[side] for pair in ranges]) for side in (0, 1))
     frame = Frame({"x": from_list("float", values)}, stamps, stamps)
-    at = np.full(len(ranges), 10**9)
+    at = np.full(len(ranges), 10**9) if at is None else at
     looks = Looks(at, np.zeros_like(at), at, np.ones(len(at), np.bool_))
     return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: stamps))
 

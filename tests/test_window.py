@@ -75,6 +75,35 @@ def test_a_group_by_gives_a_value_for_each_text_and_skips_null_keys() -> None:
     assert by.last(2).amount.count().item() == {"a": 1, "b": 1, "c": 0}
 
 
+DAYS = ["2026-01-01", "2026-01-01", "2026-01-08", "2026-01-08", "2026-01-08"]
+NUMBERS_BY_DAY: dict[str, Any] = {"amount": [100.0, 40.0, 10.0, None, 2.0], "merchant": ["a", "b", "a", "b", "b"]}
+
+
+def test_a_group_has_its_own_values_event_times_and_instant() -> None:
+    by = window(as_of="2026-01-15", event_time=DAYS, **NUMBERS_BY_DAY).group_by("merchant")
+    assert by.amount.median().item() == {"a": 55.0, "b": 21.0}
+    assert by.amount.quantile(0.25).item() == {"a": 32.5, "b": 11.5}
+    assert by.amount.slope(per="7d").item() == {"a": -90.0, "b": -38.0}
+    assert by.amount.decayed_sum(half_life="7d").item() == {"a": 30.0, "b": 11.0}
+    assert by.amount.last(1, skip_null=True).decayed_sum(half_life="7d").item() == {"a": 5.0, "b": 1.0}
+    assert by[by.amount < 50].amount.decayed_sum(half_life="7d").item() == {"a": 5.0, "b": 11.0}
+    assert by.amount.skew().item() == {"a": None, "b": None}
+    assert by.as_of.item() == dict.fromkeys("ab", datetime(2026, 1, 15, tzinfo=UTC))
+
+
+def test_a_group_s_rate_is_over_the_window_or_since_its_own_first_event() -> None:
+    whole = window(as_of="2026-01-15", event_time=DAYS, **NUMBERS_BY_DAY)
+    assert whole.group_by("merchant").rate(per="7d").item() == {"a": 1.0, "b": 1.5}
+    assert whole[whole.amount < 50].group_by("merchant").rate(per="7d").item() == {"a": 1.0, "b": 1.0}
+    month = window(window="28d", as_of="2026-01-15", event_time=DAYS, **NUMBERS_BY_DAY)
+    assert month.group_by("merchant").rate(per="7d").item() == {"a": 0.5, "b": 0.75}
+
+
+def test_values_of_groups_are_described_as_others_are() -> None:
+    sums = GROUPED.group_by("merchant").amount.sum()
+    assert (sums.median().item(), sums.quantile(0.75).item()) == (5.0, 12.5)
+
+
 def test_keys_are_texts_in_order_of_code_point() -> None:
     assert list(GROUPED["rank"].value_counts().item().items()) == [("10", 1), ("2", 4)]
     assert (GROUPED.amount > 2).value_counts().item() == {"false": 1, "true": 3}
@@ -109,6 +138,9 @@ def test_a_filter_of_groups_keeps_their_keys() -> None:
         (lambda tx: tx.group_by("merchant").group_by("amount"), "it is split by one column"),
         (lambda tx: tx.group_by("merchant").amount.value_counts(), "it is split by one column"),
         (lambda tx: tx.amount.sum().value_counts(), "splits events into groups"),
+        (lambda tx: tx.group_by("merchant").amount.sum().slope(), "a group's value has none"),
+        (lambda tx: tx.group_by("merchant").amount.sum().decayed_sum("1d"), "a group's value has none"),
+        (lambda tx: tx.group_by("merchant").amount.sum().last(1, skip_null=True).slope(), "a group's value has none"),
         (lambda tx: tx.group_by("merchant").count() + tx.group_by("merchant").count(), "filtered, or grouped"),
         (lambda tx: tx.group_by("merchant").count() + tx.amount, "filtered, or grouped"),
         (lambda tx: float(tx.group_by("merchant").count()), "A column is no number"),
