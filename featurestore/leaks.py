@@ -8,9 +8,10 @@ the correct reading leaks.
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from featurestore.events import Events, IntArray
 from featurestore.log import EventLog
 from featurestore.plan import RowStep, ServicePlan, WindowStep, compile_service
 from featurestore.registry import Registry
-from featurestore.values import ARROW_TYPES, Kind, Values, from_arrow
+from featurestore.values import ARROW_TYPES, MAPS, Kind, Values, from_arrow
 from featurestore.view import KNOWN_AT
 
 ROWS = 5_000
@@ -270,9 +271,29 @@ def _of_asked(table: pa.Table, source: str, plan: ServicePlan, asked: Spine) -> 
 
 def _given(column: pa.ChunkedArray, kind: Kind) -> tuple[Values, float] | None:
     """Values of the table's own column and how near is equal; ``None`` where it is of another kind."""
+    if kind in MAPS.values():
+        return _given_maps(casting.whole(column), kind)
     near = _NEAR_SINGLE if column.type in (pa.float32(), pa.float16()) else _NEAR
     cast = casting.cast(casting.whole(column), kind)
     return None if len(cast.known.filter(cast.misfits)) else (from_arrow(cast.typed, kind), near)
+
+
+def _given_maps(column: pa.Array, kind: Kind) -> tuple[Values, float] | None:
+    """Maps, or pandas' dicts, of which Arrow makes structs: there a key without value is no other than no key."""
+    try:
+        rows = column.to_pylist(**({"maps_as_pydicts": "strict"} if pa.types.is_map(column.type) else {}))
+        typed = pa.array([list((row or {}).items()) for row in rows], ARROW_TYPES[kind])
+    except (pa.ArrowException, AttributeError, TypeError, ValueError):
+        return None
+    return from_arrow(typed, kind), _NEAR
+
+
+def _same_map(one: Mapping[str, Any], other: Mapping[str, Any], near: float) -> bool:
+    one, other = ({key: value for key, value in each.items() if value is not None} for each in (one, other))
+    return one.keys() == other.keys() and all(
+        math.isclose(value, other[key], rel_tol=near, abs_tol=near) if isinstance(value, float) else value == other[key]
+        for key, value in one.items()
+    )
 
 
 def _share(given: tuple[Values, float] | None, values: Values) -> float:
@@ -280,7 +301,9 @@ def _share(given: tuple[Values, float] | None, values: Values) -> float:
     if given is None or not len(values):
         return 0.0
     own, near = given
-    if values.kind == "str":
+    if values.entries is not None:
+        same = np.array([_same_map(a, b, near) for a, b in zip(own.to_list(), values.to_list(), strict=True)], np.bool_)
+    elif values.kind == "str":
         same = np.array([a == b for a, b in zip(own.to_list(), values.to_list(), strict=True)], np.bool_)
     elif values.kind == "float":
         same = np.abs(own.data - values.data) <= near * np.maximum(1.0, np.abs(values.data))

@@ -61,6 +61,11 @@ def payments_made(tx):
     return tx.count()
 
 
+@feature(payments, by=customer, window="30d")
+def notes(tx):
+    return tx.note.value_counts()
+
+
 @feature
 def share(amount: float, spent_30d: float) -> float | None:
     """This payment against the month's."""
@@ -72,7 +77,7 @@ def asked_for(units: int, urgent: bool, due: datetime | None, channel: str) -> s
     return f"{units} {urgent} {due} {channel}"
 
 
-fraud = FeatureService("fraud", features=[spent, last_note, payments_made, share, asked_for], request=Asked)
+fraud = FeatureService("fraud", features=[spent, last_note, payments_made, notes, share, asked_for], request=Asked)
 '''
 AT = "2026-03-01T00:00:00Z"
 ROW: dict[str, Any] = {"customer": EVIL, "amount": 12.5, "channel": "web"}

@@ -13,13 +13,15 @@ import pytest
 from pydantic import BaseModel
 
 from featurestore import Entity, FeatureService, FeatureStore, Source, aggregations, feature
-from featurestore.cli.features import _write
+from featurestore.cli.features import _step, _write
+from featurestore.cli.terminal import Table
 from featurestore.errors import DefinitionError
 from featurestore.metamorphic import difference
 from featurestore.models.manifest import _stored
 from featurestore.models.matrix import Input, matrix, needs_frame, of_rows, of_table
 from featurestore.monitoring.served import _typed
 from featurestore.plan import compile_service, outputs_of
+from featurestore.server.page import _fields
 from featurestore.server.shapes import features_of
 from featurestore.training import content_hash
 from featurestore.values import from_list
@@ -168,6 +170,36 @@ def test_the_schema_of_an_answer_says_what_a_map_holds() -> None:
     assert shown["mean_by_shop_30d"]["type"] == "object"
     assert [one["type"] for one in shown["mean_by_shop_30d"]["additionalProperties"]["anyOf"]] == ["number", "null"]
     assert shown["newest_by_shop"]["additionalProperties"]["anyOf"][0] == {"type": "string", "format": "date-time"}
+
+
+def test_the_command_line_shows_a_map_as_json(store: FeatureStore) -> None:
+    step = store.explain("maps", "newest_by_shop", {"customer": "c2"}).to_dict()["steps"][0]
+    assert next(_step(step)) == 'newest_by_shop = {"a": "2026-05-01T00:00:00.000000Z"}'
+    step = store.explain("maps", "missing", {"customer": "c1"}).to_dict()["steps"][0]
+    operands = [one for one in _step(step) if isinstance(one, Table)]
+    assert operands[0].rows == [("mean_by_shop_30d", '{"a": 7.0, "b": 2.75, "ä": null}')]
+
+
+def test_the_docs_page_says_what_a_map_holds() -> None:
+    service = FeatureService("maps", features=LISTED)
+    told = {
+        one["name"]: one["type"]
+        for one in _fields(features_of(compile_service(service, outputs_of(service.features))).schema)
+    }
+    assert told["mean_by_shop_30d"] == "object of number or null"
+    assert told["newest_by_shop"] == "object of date-time or null"
+
+
+def test_a_map_of_a_table_made_elsewhere_is_compared_key_by_key(store: FeatureStore) -> None:
+    made = store.training_set("maps", spine("c1", "nobody", "c2"))
+    for table in (made.to_arrow(), made.to_pandas()):
+        found = {one.feature: one.verdict for one in store.leaks(table, "maps", time="event_time").columns}
+        assert found == dict.fromkeys(WANTED, "right")
+    wrong = made.to_pandas()
+    wrong["mean_by_shop_30d"] = [{"a": 7.0, "b": 2.5}, {}, {"a": 2.0}]
+    wrong["newest_by_shop"] = ["a", "b", "c"]
+    found = {one.feature: one.verdict for one in store.leaks(wrong, "maps", time="event_time").columns}
+    assert [name for name, verdict in found.items() if verdict != "right"] == ["mean_by_shop_30d", "newest_by_shop"]
 
 
 def test_a_csv_file_holds_maps_as_json(store: FeatureStore, tmp_path: Path) -> None:

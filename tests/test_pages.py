@@ -60,7 +60,7 @@ def test_every_link_leads_to_a_page_and_none_leaves(shared: Running) -> None:
     names = ("spent", "last_note", "payments_made", "share", "asked_for")
     assert {f"/ui/features/{name}" for name in names} < seen
     assert {"/ui", "/ui/health", "/ui/services/fraud", "/ui/sources/payments", "/ui/models/risk"} < seen
-    assert sum(one.startswith("/ui/services/fraud?") for one in seen) == 1 + 6  # as it was asked, and each value
+    assert sum(one.startswith("/ui/services/fraud?") for one in seen) == 1 + 7  # as it was asked, and each value
 
 
 def test_words_and_values_are_shown_as_text(shared: Running) -> None:
@@ -132,8 +132,14 @@ def test_health_says_what_is_there(shared: Running) -> None:
 def answered(shown: Page) -> dict[str, Any]:
     """Values of the answer's table, read as the JSON that they are."""
     begin = shown.rows.index(["choose a value to see why", "it is"])
-    count = 6
-    return {name: json.loads(value) for name, value in shown.rows[begin + 1 : begin + 1 + count]}
+    count = 7
+    return {name: written(value) for name, value in shown.rows[begin + 1 : begin + 1 + count]}
+
+
+def written(text: str) -> Any:
+    """The value that a cell shows: JSON, or a line for each key of a map."""
+    lines = [line.strip().rpartition(" = ") for line in text.strip().splitlines()]
+    return json.loads(text) if lines[0][1] == "" else {key: json.loads(one) for key, _, one in lines if key}
 
 
 @pytest.mark.parametrize(
@@ -213,6 +219,14 @@ def test_a_row_feature_is_explained_by_its_operands(shared: Running) -> None:
     assert "spent_30d = 42.5" in shown.text
     assert "step-spent_30d" in shown.ids
     assert len(shown.marks) == 7
+
+
+def test_a_map_is_shown_key_by_key(shared: Running) -> None:
+    shown = page(shared, query(ROW, as_of=AT, explain="notes"))
+    assert "Why notes is what it is" in shown.text
+    assert shown.text.count(f"{EVIL} = 3") == 2  # in the answer and where it is explained
+    empty = page(shared, query(ROW | {"customer": "nobody"}, as_of=AT, explain="notes"))
+    assert answered(empty)["notes"] == {}
 
 
 def test_nothing_to_draw_is_no_chart(shared: Running) -> None:

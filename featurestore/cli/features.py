@@ -198,7 +198,7 @@ def _with_texts(table: Any) -> Any:
     for place, column in enumerate(table.columns):
         if pa.types.is_map(column.type):
             rows = column.to_pylist(maps_as_pydicts="strict")
-            texts = [None if row is None else json.dumps(plain(row), ensure_ascii=False) for row in rows]
+            texts = [None if row is None else _exactly(row) for row in rows]
             table = table.set_column(place, table.column_names[place], pa.array(texts, pa.string()))
     return table
 
@@ -216,5 +216,7 @@ def _built(made: Mapping[str, Any]) -> list[str | Table]:
 
 
 def _exactly(value: Any) -> Any:
-    """Numbers as Python writes them: digits are compared here, not read in thousands."""
+    """Numbers as Python writes them: digits are compared here, not read in thousands; a map as JSON."""
+    if isinstance(value, Mapping):
+        return json.dumps(plain(value), ensure_ascii=False)
     return repr(value) if isinstance(value, (int, float)) else value

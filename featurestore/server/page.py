@@ -113,6 +113,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return " or ".join(_type(one) for one in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(one) for one in schema["enum"])
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        return f"object of {_type(schema['additionalProperties'])}"
     kind = "date-time" if schema.get("format") == "date-time" else str(schema.get("type", "any"))
     limits = [
         f"{sign} {_number(schema[name])}"
