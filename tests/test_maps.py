@@ -1,7 +1,7 @@
 """Maps per row, all the way: training sets, DuckDB, pandas, lookups, row features, estimators, files."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,13 @@ def in_b(mean_by_shop_30d: np.ndarray) -> np.ndarray:
 
 
 LISTED = [mean_by_shop, newest_by_shop, missing, in_b]
+COUNTED = aggregations(payments.by(customer), columns=["shop"], functions=["value_counts"], windows=["30d"])
+MAPS = FeatureService("maps", features=[*LISTED, COUNTED])
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    counted = aggregations(payments.by(customer), columns=["shop"], functions=["value_counts"], windows=["30d"])
-    services = [FeatureService("maps", features=[*LISTED, counted])]
-    made = FeatureStore(services, home=tmp_path / "home", clock=lambda: AT)
+    made = FeatureStore([MAPS], home=tmp_path / "home", clock=lambda: AT)
     names = list(Payment.model_fields)
     rows = [(who, datetime(2026, 5, day, tzinfo=UTC), amount, shop) for who, day, amount, shop in ROWS]
     made.ingest("payments", [dict(zip(names, row, strict=True)) for row in rows])
@@ -200,6 +200,19 @@ def test_a_map_of_a_table_made_elsewhere_is_compared_key_by_key(store: FeatureSt
     wrong["newest_by_shop"] = ["a", "b", "c"]
     found = {one.feature: one.verdict for one in store.leaks(wrong, "maps", time="event_time").columns}
     assert [name for name, verdict in found.items() if verdict != "right"] == ["mean_by_shop_30d", "newest_by_shop"]
+
+
+def test_verify_compares_maps_bit_by_bit_and_late_data_moves_them(store: FeatureStore) -> None:
+    store.training_set("maps", spine("c1", "nobody", "c2"), name="m")
+    later = FeatureStore([MAPS], home=store.home, clock=lambda: AT + timedelta(hours=2))
+    found = later.verify_training_set("m")
+    assert (found.rows, found.values, found.differing) == (3, 3 * len(WANTED), 0)
+    late = {"customer": "c2", "event_time": datetime(2026, 5, 2, tzinfo=UTC), "amount": 4.0, "shop": "a"}
+    later.ingest("payments", late)
+    moved = later.verify_late("m")
+    assert moved.moved_rows == 1
+    assert moved.features["mean_by_shop_30d"].then == {"a": 2.0}
+    assert moved.features["mean_by_shop_30d"].now == {"a": 3.0}
 
 
 def test_a_csv_file_holds_maps_as_json(store: FeatureStore, tmp_path: Path) -> None:

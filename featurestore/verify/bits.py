@@ -17,9 +17,11 @@ def in_bytes(value: Any) -> bytes:
     --------
     >>> in_bytes(0.1 + 0.2) == in_bytes(0.3), in_bytes(1) == in_bytes(1.0), in_bytes(0.0) == in_bytes(-0.0)
     (False, False, False)
+    >>> in_bytes({"a": 1, "b": 2}) == in_bytes({"a:1,b": 2})  # names of groups are any text
+    False
     """
     if isinstance(value, Mapping):
-        return b"{" + b",".join(name.encode() + b":" + in_bytes(one) for name, one in value.items()) + b"}"
+        return b"{" + b",".join(in_bytes(name) + b":" + in_bytes(one) for name, one in value.items()) + b"}"
     if isinstance(value, float):
         return b"d" + struct.pack(">d", value)
     if isinstance(value, datetime):
