@@ -7,11 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers and editors see plain imports
-    from featurestore.definition import Entity, FeatureService, Source, aggregations, feature, on
+    from featurestore.definition import Entity, FeatureService, Source, aggregations, feature, label, on
     from featurestore.errors import FeatureStoreError
     from featurestore.store import FeatureStore
 
-__all__ = ["Entity", "FeatureService", "FeatureStore", "FeatureStoreError", "Source", "aggregations", "feature", "on"]
+__all__ = [
+    "Entity",
+    "FeatureService",
+    "FeatureStore",
+    "FeatureStoreError",
+    "Source",
+    "aggregations",
+    "feature",
+    "label",
+    "on",
+]
 
 _HOMES = {"FeatureStore": "store", "FeatureStoreError": "errors"}
 _MODULES = ("errors", "testing")

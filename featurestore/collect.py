@@ -16,6 +16,7 @@ from featurestore.definition import (
     Entity,
     Feature,
     FeatureService,
+    Label,
     Listed,
     RoleFeature,
     Source,
@@ -25,8 +26,8 @@ from featurestore.definition import (
 from featurestore.errors import DefinitionError
 from featurestore.project import Project
 
-_DECLARED = (Entity, Source, Feature, RoleFeature, FeatureService)
-Declared = Entity | Source | Feature | RoleFeature | FeatureService
+_DECLARED = (Entity, Source, Feature, Label, RoleFeature, FeatureService)
+Declared = Entity | Source | Feature | Label | RoleFeature | FeatureService
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Collected:
     entities: tuple[Entity, ...]
     sources: tuple[Source, ...]
     features: tuple[Feature, ...]
+    labels: tuple[Label, ...]
     roles: tuple[RoleFeature, ...]
     services: tuple[FeatureService, ...]
     problems: tuple[str, ...]
@@ -86,6 +88,7 @@ def collect(definitions: Any, *, root: Path | None = None) -> Collected:
         entities=tuple(one for one in finds.objects if isinstance(one, Entity)),
         sources=tuple(one for one in finds.objects if isinstance(one, Source)),
         features=tuple(one for one in finds.objects if isinstance(one, Feature)),
+        labels=tuple(one for one in finds.objects if isinstance(one, Label)),
         roles=tuple(one for one in finds.objects if isinstance(one, RoleFeature)),
         services=tuple(one for one in finds.objects if isinstance(one, FeatureService)),
         problems=tuple(dict.fromkeys(finds.problems)),
@@ -218,20 +221,24 @@ def _uses(declared: Declared) -> tuple[Declared, ...]:
         return declared.features
     if isinstance(declared, RoleFeature):
         return (declared.feature,)
-    return (declared.view.source, declared.view.entity) if isinstance(declared, WindowFeature) else ()
+    return (declared.view.source, declared.view.entity) if isinstance(declared, (WindowFeature, Label)) else ()
 
 
 def _place_of(declared: Declared) -> Place | None:
     """Tell a function's own place; anything else is found by the statement that names it."""
-    code = getattr(inspect.unwrap(declared.function), "__code__", None) if isinstance(declared, Feature) else None
-    if code is None or not isinstance(declared, Feature):
+    if not isinstance(declared, (Feature, Label)):
+        return None
+    code = getattr(inspect.unwrap(declared.function), "__code__", None)
+    if code is None:
         return None
     return Place(code.co_filename, code.co_firstlineno, written.source_text(declared.function))
 
 
 def _place_within(user: Declared, used: Declared) -> Place | None:
-    """Place of what a window feature uses, as far as the feature's own module tells it."""
-    around = getattr(inspect.unwrap(user.function), "__globals__", {}) if isinstance(user, WindowFeature) else {}
+    """Place of what a window feature or label uses, as far as its own module tells it."""
+    around = (
+        getattr(inspect.unwrap(user.function), "__globals__", {}) if isinstance(user, (WindowFeature, Label)) else {}
+    )
     name = next((name for name, value in list(around.items()) if value is used), "")
     place = _place_in(around, name)
     return place if place.file else None

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from featurestore import times
-from featurestore.definition import AS_OF, Feature, RowFeature, located
+from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
 from featurestore.errors import DefinitionError, FeatureStoreError, row_number
 from featurestore.events import Events
 from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
-from featurestore.visibility import Viewpoint, windows_of
+from featurestore.visibility import Viewpoint, windows_ahead, windows_of
 from featurestore.window import Window
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -39,6 +39,11 @@ class Spine:
         """Rows."""
         return len(self.as_of)
 
+    def take(self, rows: IntArray) -> "Spine":
+        """Rows at an index."""
+        position = None if self.position is None else self.position[rows]
+        return Spine(self.as_of[rows], {name: one.take(rows) for name, one in self.columns.items()}, position)
+
 
 def evaluate(
     plan: ServicePlan,
@@ -47,7 +52,7 @@ def evaluate(
     entities: Mapping[Keyed, IntArray],
     not_finite: dict[str, int] | None = None,
 ) -> dict[str, Values]:
-    """Value of each feature of the service for each row, in declared order.
+    """Value of each feature of the service for each row, in declared order; then of each label.
 
     Parameters
     ----------
@@ -77,6 +82,9 @@ def evaluate(
             made |= _window_step(step, windows[look], len(spine), counts)
         else:
             made[step.output] = _row_step(step, made, len(spine), counts)
+    for ahead in plan.labels:
+        viewpoint, entity = viewpoints[ahead.keyed.view.name], entities[ahead.keyed]
+        made[ahead.label.name] = _reduced(ahead.label, _ahead(ahead.label, spine, viewpoint, entity), counts)
     return {name: made[name] for name in plan.outputs}
 
 
@@ -92,22 +100,39 @@ def _windows(step: WindowStep, spine: Spine, viewpoint: Viewpoint, entity: IntAr
     )
 
 
+def _ahead(label: Label, spine: Spine, viewpoint: Viewpoint, entity: IntArray) -> Window:
+    return windows_ahead(
+        viewpoint,
+        entity,
+        spine.as_of,
+        horizon=label.horizon,
+        offset=label.offset,
+        inclusive=label.view.source.inclusive,
+        position=spine.position,
+    )
+
+
 def _window_step(step: WindowStep, window: Window, rows: int, counts: dict[str, int]) -> dict[str, Values]:
     """One call of the function for all windows of the family."""
-    feature = step.feature
-    before = window.not_finite
-    with _blamed(feature):
-        values = window.result(feature.function(window))
-    if window.not_finite > before:
-        counts[feature.name] = counts.get(feature.name, 0) + window.not_finite - before
-    if values.kind != feature.kind:
-        raise DefinitionError(
-            f"{located(feature.function)}: feature {feature.name!r} gave {values.kind} here and {feature.kind} on an "
-            "empty window: its type must not depend on the rows."
-        )
+    values = _reduced(step.feature, window, counts)
     if len(step.outputs) == 1:
         return {step.outputs[0]: values}
     return {output: values.take(slice(part * rows, (part + 1) * rows)) for part, output in enumerate(step.outputs)}
+
+
+def _reduced(declared: WindowFeature | Label, window: Window, counts: dict[str, int]) -> Values:
+    """One value of each window."""
+    before = window.not_finite
+    with _blamed(declared):
+        values = window.result(declared.function(window))
+    if window.not_finite > before:
+        counts[declared.name] = counts.get(declared.name, 0) + window.not_finite - before
+    if values.kind != declared.kind:
+        raise DefinitionError(
+            f"{located(declared.function)}: {declared.what} {declared.name!r} gave {values.kind} here and "
+            f"{declared.kind} on an empty window: its type must not depend on the rows."
+        )
+    return values
 
 
 def _row_step(step: RowStep, made: Mapping[str, Values], rows: int, counts: dict[str, int]) -> Values:
@@ -124,15 +149,15 @@ def _row_step(step: RowStep, made: Mapping[str, Values], rows: int, counts: dict
 
 
 @contextmanager
-def _blamed(feature: Feature) -> Iterator[None]:
-    """What a user's function raises names the feature, file and line."""
+def _blamed(declared: Feature | Label) -> Iterator[None]:
+    """What a user's function raises names what it declares, file and line."""
     try:
         yield
     except FeatureStoreError:
         raise
     except Exception as error:
         raise DefinitionError(
-            f"{located(feature.function)}: feature {feature.name!r} raised {type(error).__name__}: {error}"
+            f"{located(declared.function)}: {declared.what} {declared.name!r} raised {type(error).__name__}: {error}"
         ) from error
 
 

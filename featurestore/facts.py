@@ -6,8 +6,15 @@ from typing import Any
 
 from featurestore import times
 from featurestore.collect import Place
-from featurestore.definition import Entity, Feature, FeatureService, Listed, RowFeature, Source, WindowFeature
-from featurestore.fingerprint import combined, fingerprint_entity, fingerprint_source, inputs_of, plain
+from featurestore.definition import Entity, Feature, FeatureService, Label, Listed, RowFeature, Source, WindowFeature
+from featurestore.fingerprint import (
+    combined,
+    fingerprint_entity,
+    fingerprint_label,
+    fingerprint_source,
+    inputs_of,
+    plain,
+)
 from featurestore.schema import Schema
 from featurestore.used import used_text
 from featurestore.written import source_text
@@ -19,9 +26,10 @@ Named = tuple[str, str]  # kind and name of a declaration
 class Fact:
     """What is worth knowing of one declaration: no code object, nothing to run.
 
-    ``kind`` is ``entity``, ``source``, ``feature`` or ``service``. ``file`` is relative to the project where it lies in
-    it. ``code`` is the declaration as written, with the helpers and constants that a feature uses. ``inputs`` names the
-    declarations that it is made of: a window feature's source and entity, the features of any other.
+    ``kind`` is ``entity``, ``source``, ``feature``, ``label`` or ``service``. ``file`` is relative to the project
+    where it lies in it. ``code`` is the declaration as written, with the helpers and constants that a feature uses.
+    ``inputs`` names the declarations that it is made of: source and entity of a window feature or label, the features
+    of any other.
     """
 
     kind: str
@@ -37,7 +45,9 @@ class Fact:
     @property
     def made_of(self) -> tuple[Named, ...]:
         """Kind and name of each input."""
-        if self.parameters.get("of") == "window" and self.inputs:  # a source and an entity may share a name
+        if self.inputs and (
+            self.kind == "label" or self.parameters.get("of") == "window"
+        ):  # a source and an entity may share a name
             return (("source", self.inputs[0]), ("entity", self.inputs[-1]))
         return tuple(("feature", name) for name in self.inputs)
 
@@ -110,6 +120,29 @@ def feature_fact(
         {"outputs": list(feature.outputs), **_feature_parameters(feature)},
         _feature_inputs(feature, outputs),
         feature.description,
+    )
+
+
+def label_fact(label: Label, place: Place) -> Fact:
+    """Fact of a label; its code shows what it uses."""
+    parameters = {
+        "source": label.view.source.name,
+        "entity": label.view.entity.name,
+        "horizon": times.format_duration(label.horizon),
+        "offset": times.format_duration(label.offset) if label.offset else None,
+        "type": label.kind,
+        "nullable": label.nullable,
+    }
+    return Fact(
+        "label",
+        label.name,
+        fingerprint_label(label),
+        place.file,
+        place.line,
+        _joined([source_text(label.function), used_text(label.function)]),
+        parameters,
+        (label.view.source.name, label.view.entity.name),
+        label.description,
     )
 
 

@@ -14,6 +14,7 @@ from featurestore.definition import (
     Entity,
     Feature,
     FeatureService,
+    Label,
     Listed,
     RoleFeature,
     RowFeature,
@@ -76,6 +77,13 @@ def fingerprint_outputs(listed: Listed, inputs: Mapping[str, str]) -> dict[str, 
 def fingerprint_feature(listed: Listed, inputs: Mapping[str, str]) -> str:
     """Fingerprint of a whole feature: that of its only output, or of all outputs of a family with their names."""
     return combined(fingerprint_outputs(listed, inputs))
+
+
+def fingerprint_label(label: Label) -> str:
+    """SHA-256 (hex) of a label: its function, its source's rules, its horizon and offset."""
+    content = Content()
+    view = f"{label.view.name} {label.view.entity.key} {_source_until(label.view.source, _last_seen(label))}"
+    return content.digest("label", content.token(label.function), view, f"{label.horizon} {label.offset}")
 
 
 def combined(outputs: Mapping[str, str]) -> str:
@@ -162,8 +170,8 @@ def _outputs(listed: Listed, inputs: Mapping[str, str], source: Callable[[Source
     return {name: content.digest("window", body, view, f"{window} {listed.offset}") for name, window in pairs}
 
 
-def _last_seen(feature: WindowFeature) -> str:
-    """Last column, in schema order, that a feature reads or that the rules for its events name."""
+def _last_seen(feature: WindowFeature | Label) -> str:
+    """Last column, in schema order, that a feature or label reads or that the rules for its events name."""
     source = feature.view.source
     ruling = {source.event_time, source.known_at, source.key, *feature.view.key_columns}
     return [name for name in source.fields.names if name in ruling | feature.columns][-1]

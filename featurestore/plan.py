@@ -7,6 +7,7 @@ from featurestore.definition import (
     AS_OF,
     Feature,
     FeatureService,
+    Label,
     Listed,
     RoleFeature,
     RowFeature,
@@ -14,7 +15,7 @@ from featurestore.definition import (
     WindowFeature,
     located,
 )
-from featurestore.errors import DefinitionError, UnknownName, suggest
+from featurestore.errors import DefinitionError, RequestError, UnknownName, suggest
 from featurestore.values import Kind
 
 
@@ -48,6 +49,14 @@ class RowStep:
 
 
 @dataclass(frozen=True)
+class LabelStep:
+    """Run a label."""
+
+    label: Label
+    keyed: Keyed
+
+
+@dataclass(frozen=True)
 class SpineColumn:
     """A column that the spine, or a lookup's row, must have."""
 
@@ -59,18 +68,22 @@ class SpineColumn:
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """A feature service, resolved: steps in an order in which every input is made before it is used."""
+    """A feature service, resolved: steps in an order in which every input is made before it is used.
+
+    ``outputs`` names the features in declared order, then labels: those of a training set, never of a lookup.
+    """
 
     service: FeatureService
     steps: tuple[WindowStep | RowStep, ...]
     columns: tuple[SpineColumn, ...]
     outputs: tuple[str, ...]
     kinds: Mapping[str, tuple[Kind, bool]]
+    labels: tuple[LabelStep, ...] = ()
 
     @property
     def keyed(self) -> tuple[Keyed, ...]:
         """The views it reads, each once."""
-        return tuple(dict.fromkeys(step.keyed for step in self.steps if isinstance(step, WindowStep)))
+        return tuple(dict.fromkeys(step.keyed for step in (*self.steps, *self.labels) if not isinstance(step, RowStep)))
 
     @property
     def views(self) -> tuple[SourceBy, ...]:
@@ -78,7 +91,7 @@ class ServicePlan:
         return tuple({keyed.view.name: keyed.view for keyed in self.keyed}.values())
 
     def reach(self, view: SourceBy) -> int | None:
-        """How far back from T the view is read, microseconds; ``None`` for the whole history."""
+        """How far back from T features read the view, microseconds; ``None`` for the whole history."""
         reaches = [
             None if window is None else window + step.feature.offset
             for step in self.steps
@@ -88,8 +101,10 @@ class ServicePlan:
         return None if None in reaches else max((one for one in reaches if one is not None), default=0)
 
 
-def compile_service(service: FeatureService, outputs: Mapping[str, Listed]) -> ServicePlan:
+def compile_service(service: FeatureService, outputs: Mapping[str, Listed], labels: Sequence[str] = ()) -> ServicePlan:
     """Resolve a service against all declared outputs (name to the feature that gives it).
+
+    ``labels`` are names that no feature may need: the message for one of them says why.
 
     Raises
     ------
@@ -97,12 +112,42 @@ def compile_service(service: FeatureService, outputs: Mapping[str, Listed]) -> S
         If a parameter names nothing, names clash, features depend on each other in a circle, or one key column has two
         types.
     """
-    return _Compiler(service, outputs).plan()
+    return _Compiler(service, outputs, labels).plan()
+
+
+def with_labels(plan: ServicePlan, labels: Sequence[Label]) -> ServicePlan:
+    """Return a service's plan with labels after its features; the spine then has their entities' keys too.
+
+    Raises
+    ------
+    RequestError
+        If one is asked for twice, or a key column has one type for a feature and another for a label.
+    """
+    columns = {column.name: column for column in plan.columns}
+    for number, label in enumerate(labels):
+        if label in labels[:number]:
+            raise RequestError(f"labels= has {label.name!r} twice.")
+        for key, kind in zip(label.view.entity.key, label.view.key_kinds, strict=True):
+            known = columns.setdefault(key, SpineColumn(key, kind, nullable=True, role="key"))
+            if known.kind != kind:
+                raise RequestError(
+                    f"Feature service {plan.service.name!r} needs {key!r} as {known.kind}, and label {label.name!r} as "
+                    f"{kind}."
+                )
+    steps = tuple(LabelStep(label, Keyed(label.view, label.view.entity.key)) for label in labels)
+    return replace(
+        plan,
+        columns=tuple(columns.values()),
+        labels=steps,
+        outputs=(*plan.outputs, *(label.name for label in labels)),
+        kinds={**plan.kinds, **{label.name: (label.kind, label.nullable) for label in labels}},
+    )
 
 
 class _Compiler:
-    def __init__(self, service: FeatureService, outputs: Mapping[str, Listed]) -> None:
+    def __init__(self, service: FeatureService, outputs: Mapping[str, Listed], labels: Sequence[str]) -> None:
         self.service = service
+        self.labels = labels
         self.outputs = dict(outputs) | {output: one for one in service.features for output in one.outputs}
         self.request = () if service.fields is None else service.fields.fields
         self.steps: dict[str, WindowStep | RowStep] = {}
@@ -174,6 +219,11 @@ class _Compiler:
             spine = self._spine_column(name, keys[name][0], role)
             self._key(spine, keys[name][1], f"feature {feature.name!r}")
             return spine
+        if name in self.labels:
+            raise DefinitionError(
+                f"{located(feature.function)}: feature {feature.name!r} of service {self.service.name!r} needs "
+                f"{name!r}, which is a label: it looks forward, so no feature can use it."
+            )
         hint = suggest(name, [*self.outputs, *request, *keys, AS_OF])
         raise UnknownName(
             f"{located(feature.function)}: feature {feature.name!r} of service {self.service.name!r} needs {name!r}, "

@@ -13,18 +13,19 @@ from featurestore.definition import (
     Entity,
     Feature,
     FeatureService,
+    Label,
     Listed,
     RoleFeature,
     Source,
     SourceBy,
     WindowFeature,
 )
-from featurestore.errors import DefinitionError, DefinitionProblems, UnknownName, UnknownService, suggest
+from featurestore.errors import DefinitionError, DefinitionProblems, RequestError, UnknownName, UnknownService, suggest
 from featurestore.facts import Fact, Lineage
-from featurestore.fingerprint import Fingerprints, fingerprint_service, plain
+from featurestore.fingerprint import Fingerprints, fingerprint_label, fingerprint_service, plain
 from featurestore.plan import compile_service
 
-_Named = TypeVar("_Named", Entity, Source, Feature, FeatureService)
+_Named = TypeVar("_Named", Entity, Source, Feature, Label, FeatureService)
 _Problems = Iterator[tuple[Declared | None, str]]
 
 
@@ -34,16 +35,18 @@ class Registry:
 
     ``features`` is keyed by the feature's name, ``outputs`` by the names of the values that features give: a family, or
     a feature in a role, has others than its own. ``fingerprints`` holds one for each output, ``service_fingerprints``
-    one for each service (S11): a service may have the name of a feature.
+    one for each service (S11): a service may have the name of a feature. So does ``label_fingerprints`` for labels.
     """
 
     entities: Mapping[str, Entity]
     sources: Mapping[str, Source]
     features: Mapping[str, Feature]
+    labels: Mapping[str, Label]
     services: Mapping[str, FeatureService]
     outputs: Mapping[str, Listed]
     fingerprints: Mapping[str, str]
     service_fingerprints: Mapping[str, str]
+    label_fingerprints: Mapping[str, str]
     _collected: Collected = field(repr=False)
     _root: Path | None = field(repr=False)
 
@@ -70,10 +73,12 @@ class Registry:
             _by_name(collected.entities),
             _by_name(collected.sources),
             _by_name(collected.features),
+            _by_name(collected.labels),
             services,
             outputs,
             fingerprints,
             {name: fingerprint_service(service, fingerprints) for name, service in services.items()},
+            {label.name: fingerprint_label(label) for label in collected.labels},
             collected,
             root,
         )
@@ -93,8 +98,28 @@ class Registry:
             return _find("feature", name, self.features)
         return plain(listed)
 
+    def entity(self, name: str) -> Entity:
+        """Return the entity of that name, or raise UnknownService."""
+        return _find("entity", name, self.entities)
+
+    @property
+    def views(self) -> tuple[SourceBy, ...]:
+        """Views of all window features and labels, each once."""
+        declared = (*self.features.values(), *self.labels.values())
+        found = [one.view for one in declared if isinstance(one, (WindowFeature, Label))]
+        return tuple({view.name: view for view in found}.values())
+
+    def label(self, name: str) -> Label:
+        """Return the label of that name, or raise UnknownService."""
+        if name in self.outputs and name not in self.labels:
+            raise RequestError(
+                f"{name!r} is a feature, which looks back: a label is declared with @label(source, by=entity, "
+                "horizon=...)."
+            )
+        return _find("label", name, self.labels)
+
     def facts(self) -> list[Fact]:
-        """Facts of all entities, sources, features and services, in this order."""
+        """Facts of all entities, sources, features, labels and services, in this order."""
         return list(self._facts)
 
     @functools.cached_property
@@ -107,6 +132,7 @@ class Registry:
                 facts.feature_fact(one, self._place(one), self.outputs, self.fingerprints)
                 for one in self.features.values()
             ),
+            *(facts.label_fact(one, self._place(one)) for one in self.labels.values()),
             *(facts.service_fact(one, self._place(one), prints[name]) for name, one in self.services.items()),
         )
 
@@ -138,12 +164,14 @@ def _check(collected: Collected, outputs: Mapping[str, Listed], prints: Fingerpr
         ("entity", collected.entities),
         ("source", collected.sources),
         ("feature", collected.features),
+        ("label", collected.labels),
         ("feature service", collected.services),
     ]
     for what, named in groups:
         yield from _check_names(what, named, collected)
     yield from _check_views(collected)
     yield from _check_outputs(collected)
+    yield from _check_labels(collected, outputs)
     for name, listed in outputs.items():
         try:
             prints.of(name)
@@ -152,7 +180,7 @@ def _check(collected: Collected, outputs: Mapping[str, Listed], prints: Fingerpr
     yield from purity.problems(collected.features)
     for service in collected.services:
         try:
-            compile_service(service, outputs)
+            compile_service(service, outputs, [label.name for label in collected.labels])
         except DefinitionProblems as error:
             yield from ((service, problem) for problem in error.problems)
         except DefinitionError as error:
@@ -170,8 +198,8 @@ def _check_names(what: str, named: Sequence[Any], collected: Collected) -> _Prob
 
 def _check_views(collected: Collected) -> _Problems:
     first: dict[str, SourceBy] = {}
-    for one in collected.features:
-        if not isinstance(one, WindowFeature):
+    for one in (*collected.features, *collected.labels):
+        if not isinstance(one, (WindowFeature, Label)):
             continue
         known = first.setdefault(one.view.name, one.view)
         (source, entity), theirs = ((view.source.name, view.entity.name) for view in (one.view, known))
@@ -195,6 +223,18 @@ def _check_outputs(collected: Collected) -> _Problems:
                     listed,
                     f"feature output {output!r} is given by {_title(known)} at {where} too: rename one of them.",
                 )
+
+
+def _check_labels(collected: Collected, outputs: Mapping[str, Listed]) -> _Problems:
+    keys = {key: f"a key of entity {one.name!r}" for one in collected.entities for key in one.key}
+    taken = keys | {AS_OF: "the row's own time"} | dict.fromkeys(outputs, "a feature's output")
+    for label in collected.labels:
+        if label.name in taken:
+            yield label, f"label {label.name!r} has the name of {taken[label.name]}: rename one of them."
+        try:
+            fingerprint_label(label)
+        except DefinitionError as error:
+            yield label, f"label {label.name!r}: {error}"
 
 
 def _same(one: Listed, other: Listed) -> bool:

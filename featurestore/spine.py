@@ -34,8 +34,9 @@ def from_table(plan: ServicePlan, table: pa.Table, as_of: IntArray) -> Spine:
     outputs = {output.casefold() for output in plan.outputs}
     taken = sorted(name for name in names if name.casefold() in outputs)
     if taken:
+        made = "features, or labels," if plan.labels else "features"
         raise SpineError(
-            f"The spine has columns named like features of {service!r}: {', '.join(taken)}. Rename or drop them."
+            f"The spine has columns named like {made} of {service!r}: {', '.join(taken)}. Rename or drop them."
         )
     folded = [name.casefold() for name in names]  # the table in DuckDB does not tell upper from lower case
     twice = sorted({name for name in names if folded.count(name.casefold()) > 1})

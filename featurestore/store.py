@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,13 +21,14 @@ from featurestore import (
     materialize,
     reading,
     settings,
+    spines,
     times,
     training,
     trials,
 )
 from featurestore.applied import AppliedRegistry, Change
 from featurestore.compatible import check_schema
-from featurestore.definition import Entity, FeatureService, OnInvalid, Source, SourceBy
+from featurestore.definition import Entity, Feature, FeatureService, Label, OnInvalid, Source, SourceBy
 from featurestore.engine.local import LocalEngine
 from featurestore.errors import (
     DefinitionProblems,
@@ -52,9 +54,9 @@ from featurestore.monitoring.recorder import Keeping, Recorder
 from featurestore.monitoring.served import ServiceOrigin
 from featurestore.monitoring.served_log import Served, ServedLog, Wanted
 from featurestore.online.sqlite import SQLiteStore
-from featurestore.plan import ServicePlan, compile_service
+from featurestore.plan import ServicePlan, compile_service, with_labels
 from featurestore.registry import Registry
-from featurestore.training import TrainingSet, TrainingSets
+from featurestore.training import Immature, TrainingSet, TrainingSets
 from featurestore.trials import Checked
 from featurestore.values import Kind
 from featurestore.verify import Late, Verification, asking, late, trained
@@ -248,9 +250,10 @@ class FeatureStore:
         labels: Sequence[Any] = (),
         position: int | Sequence[int] | None = None,
         *,
+        immature: Immature = "drop",
         replace: bool = False,
     ) -> TrainingSet:
-        """Features of each spine row as of its ``time`` column, in the spine's order (S9).
+        """Features of each spine row as of its ``time`` column, in the spine's order (S9), then declared labels (S15).
 
         Parameters
         ----------
@@ -263,20 +266,27 @@ class FeatureStore:
             Column of the instants, naive is UTC.
         name
             Table name in DuckDB; by default service and content hash.
+        labels
+            Declared labels or their names; a label may as well be a column of the spine.
         position
-            Position of the log to see, or one per row; by default the newest.
+            Position of the log to see, or one per row; by default the newest. It is what labels see, too.
+        immature
+            Of rows where a label's window, with the source's delay, has not closed at the position: ``"drop"`` leaves
+            them out and the manifest counts them; ``"keep"`` keeps them with a null label, and each label has a column
+            ``<label>__mature`` that marks them.
         replace
             Write over another training set of that name.
         """
-        if labels:
-            raise RequestError("This version has no declared labels: give the label as a column of the spine.")
+        if immature not in ("drop", "keep"):
+            raise RequestError(f"immature={immature!r} is neither 'drop' nor 'keep'.")
         service = _name_of(service)
-        plan = self._plan(service)
+        asked_labels = [labels] if isinstance(labels, (str, Label)) else labels
+        plan = with_labels(self._plan(service), [self._label(one) for one in asked_labels])
         texts = [column.name for column in plan.columns if column.kind == "str"]
         asked = reading.read_spine(spine, self.root, texts)
         if time not in asked.column_names:
             raise SpineError(f"The spine has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
-        self._take_over(plan, "training_set")
+        self._take_over("training_set", [view.source for view in plan.views])
         return training.build(
             plan,
             asked,
@@ -288,10 +298,12 @@ class FeatureStore:
             engine=LocalEngine(),
             sets=self._training_sets_folder(),
             fingerprint=self.registry.service_fingerprints[service],
-            fingerprints={one: self.registry.fingerprints[one] for one in plan.outputs},
+            fingerprints={one: self.registry.fingerprints[one] for one in plan.service.outputs},
             created_at=self.now(),
             root=self.root,
             replace=replace,
+            label_fingerprints=self.registry.label_fingerprints,
+            immature=immature,
         )
 
     def leaks(
@@ -327,8 +339,61 @@ class FeatureStore:
         asked = reading.read_spine(table, self.root)
         if time not in asked.column_names:
             raise SpineError(f"The table has no column {time!r} to be asked as of.{suggest(time, asked.column_names)}")
-        self._take_over(plan, "leaks")
+        self._take_over("leaks", [view.source for view in plan.views])
         return leaks.find(plan.service, self.registry, asked, self.log, time=time, columns=columns)
+
+    def spine(
+        self,
+        of: Entity | Source | str,
+        *,
+        every: str | timedelta | None = None,
+        start: Any = None,
+        end: Any = None,
+        position: int | None = None,
+    ) -> pa.Table:
+        """Spine from the log, for :meth:`training_set`: each entity at regular instants, or each event of a source.
+
+        Parameters
+        ----------
+        of
+            With ``every``, an entity or its name: its key and ``event_time`` at ``start, start + every, ...`` before
+            ``end``, from when it is known, which is when any source of its features and labels has an event of it that
+            is visible by then. Without, a source or its name: one row per event of ``start <= event_time < end``, with
+            the keys of the entities declared by it, ``event_time`` and the source's other columns.
+        every
+            Duration between instants.
+        start, end
+            Naive is UTC. By default an entity's instants begin at the midnight before the first event and end with the
+            newest known_at; a source gives all its events.
+        position
+            Position of the log to see; by default the newest.
+
+        Returns
+        -------
+        pyarrow.Table
+            In order of time, then of the key or of the event's other columns; times in UTC.
+
+        Raises
+        ------
+        RequestError
+            If there is no such entity or source, or a parameter does not fit.
+        """
+        begin, stop = (None if one is None else times.to_micros(one) for one in (start, end))
+        name = of if isinstance(of, str) else of.name
+        if every is None and isinstance(of, Entity):
+            raise RequestError(f"A spine of entity {name!r} needs its instants: every='7d'.")
+        if every is not None and isinstance(of, Source):
+            raise RequestError(f"A spine of source {name!r} has a row per event: drop every=, or give an entity.")
+        views = self.registry.views
+        if every is None:
+            source = self.registry.source(name)
+            seen = self._seen("spine", [source], position)
+            own = [view for view in views if view.source.name == source.name]
+            return spines.of_source(source, own, self.log, seen, start=begin, end=stop)
+        entity, span = self.registry.entity(name), _micros(every)
+        own = [view for view in views if view.entity.name == entity.name]
+        seen = self._seen("spine", [view.source for view in own], position)
+        return spines.of_entity(entity, own, self.log, seen, every=span, start=begin, end=stop)
 
     def load_training_set(self, name: str) -> TrainingSet:
         """Read a training set back."""
@@ -405,7 +470,7 @@ class FeatureStore:
         training_set: TrainingSet | str,
         estimator: Any,
         *,
-        label: str,
+        label: str | None = None,
         cv: Any = None,
         features: Sequence[str] | None = None,
         threshold: float | None = None,
@@ -422,9 +487,11 @@ class FeatureStore:
         training_set
             Training set or its name.
         label
-            Column of the spine to be learned.
+            What is to be learned: a declared label or a column of the spine. By default the one declared label that the
+            training set was built with.
         cv
-            ``None`` for five folds in order of time, a number of such folds, ``False`` for none, or a splitter.
+            ``None`` for five folds in order of time, a number of such folds, ``False`` for none, or a splitter, such as
+            ``training_set.cv(gap="1d")``.
         features
             Features to learn from, in order; by default all of the service.
         threshold
@@ -457,7 +524,7 @@ class FeatureStore:
         estimator: Any,
         training_set: TrainingSet | str,
         *,
-        label: str,
+        label: str | None = None,
         features: Sequence[str] | None = None,
         threshold: float | None = None,
         version: str | None = None,
@@ -774,17 +841,6 @@ class FeatureStore:
         with self.log.lock(what=what, timeout_s=60.0):
             yield
 
-    def _take_over(self, plan: ServicePlan, what: str) -> None:
-        """Bring what was ingested into the log, and make sure that it holds what a service reads."""
-        with self._writing(what):
-            materialize.recover(self.log, self.online)
-            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
-        for view in plan.views:
-            check_schema(view.source, self.log)
-            fed = view.source.name
-            if not view.source.fed_by_ingest and not self.log.loaded(fed) and not self.log.rows(fed):
-                raise NotMaterialized(f"Source {fed!r} has not been loaded: `featurestore materialize`.")
-
     def _untouched(self, source: Source) -> bool:
         return ingest.untouched(source, self.log, self.online)
 
@@ -792,6 +848,26 @@ class FeatureStore:
         if service not in self._plans:
             raise UnknownService(f"No feature service named {service!r}.{suggest(service, self._plans)}")
         return self._plans[service]
+
+    def _take_over(self, what: str, sources: Sequence[Source]) -> None:
+        """Move what was ingested into the log, which then must hold what the sources are to have."""
+        with self._writing(what):
+            materialize.recover(self.log, self.online)
+            ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, self._stamp())
+        for source in sources:
+            check_schema(source, self.log)
+            if not source.fed_by_ingest and not self.log.loaded(source.name) and not self.log.rows(source.name):
+                raise NotMaterialized(f"Source {source.name!r} has not been loaded: `featurestore materialize`.")
+
+    def _seen(self, what: str, sources: Sequence[Source], position: int | None) -> int:
+        """Position asked for, by default the newest, with all that was acknowledged in the log."""
+        self._take_over(what, sources)
+        return training.position_of(position, self.log.position)
+
+    def _label(self, given: Any) -> Label:
+        if not isinstance(given, (str, Label, Feature)):
+            raise RequestError(f"labels= has {given!r}: give labels declared with @label, or their names.")
+        return self.registry.label(given if isinstance(given, str) else given.name)
 
     def _prepare(self, service: str) -> Prepared:
         if service not in self._prepared:
@@ -810,6 +886,13 @@ class FeatureStore:
 
 def _name_of(service: str | FeatureService) -> str:
     return service.name if isinstance(service, FeatureService) else service
+
+
+def _micros(every: str | timedelta) -> int:
+    try:
+        return times.duration(every)
+    except ValueError as error:
+        raise RequestError(f"every: {error}") from error
 
 
 def _instants(as_of: Any, rows: int) -> Sequence[int] | int | None:

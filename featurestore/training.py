@@ -16,30 +16,34 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore import spine, times
+from featurestore import maturity, spine, times
 from featurestore.engine import Engine
 from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamaged, UnknownService, suggest
 from featurestore.evaluate import Spine
+from featurestore.events import IntArray
 from featurestore.log import EventLog
 from featurestore.plan import ServicePlan
+from featurestore.splits import FOLDS, TimeSplit, before
+from featurestore.times import Duration
 
 FORMAT = 1
 LIBRARIES = ("featurestore", "numpy", "pandas", "pyarrow", "duckdb", "pydantic")
 _WAIT_S = 10.0
+Immature = Literal["drop", "keep"]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """A spine's columns, untouched and in order, then the features in declared order (S9).
+    """A spine's columns, untouched and in order, then the features in declared order (S9), then labels (S15).
 
-    ``manifest`` says what it was made of: service, fingerprints, spine hash, position, content hash, commit, versions,
-    times, rows.
+    ``manifest`` says what it was made of: service, fingerprints, labels, spine hash, position, content hash, commit,
+    versions, times, rows.
     """
 
     name: str
@@ -50,6 +54,46 @@ class TrainingSet:
     def __len__(self) -> int:
         """Rows."""
         return int(self._table.num_rows)
+
+    @property
+    def labels(self) -> Sequence[Mapping[str, Any]]:
+        """Declared labels that it was built with, as the manifest describes them."""
+        return tuple(self.manifest.get("labels", ()))
+
+    def reach(self, label: str | None = None) -> int:
+        """How far after T a label's window ends, or the farthest of all; 0 for columns of the spine. Microseconds."""
+        asked = [one for one in self.labels if label in (None, one["name"])]
+        return max((times.duration(one["horizon"]) + times.duration(one["offset"] or "0s") for one in asked), default=0)
+
+    def cv(self, n_splits: int = FOLDS, *, gap: Duration | None = None) -> TimeSplit:
+        """Folds in order of time for scikit-learn, with every row of the training set given in its order.
+
+        No row is trained on whose labels' windows, and ``gap``, end after the first instant that is tested; what the
+        labels in the spine's own columns look at is for ``gap`` to say.
+        """
+        return TimeSplit(self._instants(), n_splits, self.reach() + _duration(gap, "gap"))
+
+    def split(self, test_from: Any, *, gap: Duration | None = None) -> tuple["TrainingSet", "TrainingSet"]:
+        """Rows to train on and to test, in order: test rows have T at or after ``test_from`` (naive is UTC).
+
+        Training rows lie before the first test row, and so do the ends of their labels' windows, with ``gap`` besides;
+        rows in between are in neither. The manifests say of which part of which training set they are.
+
+        Raises
+        ------
+        RequestError
+            If either has no row.
+        """
+        at, start = self._instants(), times.to_micros(test_from)
+        test = np.flatnonzero(at >= start)
+        train = before(at, int(at[test].min()), self.reach() + _duration(gap, "gap")) if len(test) else test
+        if not len(train) or not len(test):
+            span = f"between {' and '.join(self.manifest['time_range'])}" if len(at) else "none"
+            raise RequestError(
+                f"test_from={times.isoformat(start)} leaves {len(test)} rows to test and {len(train)} to train on; "
+                f"rows are {span}."
+            )
+        return self._part(train, "train", start), self._part(test, "test", start)
 
     def to_arrow(self) -> pa.Table:
         """Arrow table; datetimes of features in UTC."""
@@ -65,8 +109,10 @@ class TrainingSet:
         def nullable(kind: pa.DataType) -> Any:
             return {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
 
-        made = self._table.select(list(self.manifest["features"]))
-        may_be_null = [one["name"] for one in self.manifest["feature_types"] if one["nullable"]]
+        typed = [*self.manifest["feature_types"], *self.labels]
+        marks = [one["mark"] for one in self.labels if one["mark"]]
+        made = self._table.select([*(one["name"] for one in typed), *marks])
+        may_be_null = [one["name"] for one in typed if one["nullable"]]
         plain = made.drop_columns([name for name in made.column_names if name in may_be_null]).to_pandas(
             maps_as_pydicts="strict"
         )
@@ -87,6 +133,23 @@ class TrainingSet:
         import polars as pl
 
         return pl.from_arrow(self._table)
+
+    def _instants(self) -> IntArray:
+        return spine.instants(self._table.column(self.manifest["time"]), self.manifest["time"])
+
+    def _part(self, rows: IntArray, part: str, test_from: int) -> "TrainingSet":
+        """Some of its rows, described anew."""
+        table, at = self._table.take(pa.array(rows)), self._instants()[rows]
+        part_of = {"name": self.name, "content_hash": self.manifest["content_hash"], "rows": len(self)}
+        manifest = {
+            **self.manifest,
+            "content_hash": content_hash(table),
+            "rows": len(rows),
+            "time_range": _range(at),
+            "nulls": {one: table.column(one).null_count for one in self.manifest["features"]},
+            "part": {"part": part, "of": part_of, "test_from": times.isoformat(test_from)},
+        }
+        return TrainingSet(self.name, manifest, table, _kept(self._spine, rows))
 
 
 class TrainingSets:
@@ -198,8 +261,12 @@ def build(
     created_at: int,
     root: Path,
     replace: bool,
+    label_fingerprints: Mapping[str, str],
+    immature: Immature,
 ) -> TrainingSet:
     """Evaluate a spine's rows, write the table, describe it.
+
+    Rows where a label is not mature are left out, or kept with a null label and a mark (S15).
 
     Raises
     ------
@@ -214,11 +281,21 @@ def build(
     sources = sorted({view.source.name for view in plan.views})
     if typed.position is not None:
         _check_readable(int(typed.position.min()), sources, log)
+    labels, features = [step.label for step in plan.labels], plan.service.outputs
+    mature = maturity.mature_rows(labels, typed.as_of, log, seen if typed.position is None else typed.position)
+    complete = np.logical_and.reduce([np.ones(len(typed), np.bool_), *mature])
+    kept = immature == "keep" and bool(labels)
+    rows = np.arange(len(typed)) if kept or complete.all() else np.flatnonzero(complete)
+    table = asked if len(rows) == len(typed) else asked.take(pa.array(rows))
+    typed = typed if len(rows) == len(typed) else typed.take(rows)
     not_finite: dict[str, int] = {}
-    made = engine.run(plan, typed, log, seen, not_finite)
-    table = asked
+    made = dict(engine.run(plan, typed, log, seen, not_finite))
+    if kept:
+        made |= {one.name: maturity.hidden(made[one.name], known) for one, known in zip(labels, mature, strict=True)}
     for output in plan.outputs:
         table = table.append_column(output, made[output].to_arrow())
+    for label, known in zip(labels, mature, strict=True) if kept else ():
+        table = table.append_column(maturity.mark_of(label.name), pa.array(known))
     digest = content_hash(table)
     chosen = name or f"{plan.service.name}_{digest[:12]}"
     as_of = typed.as_of
@@ -226,18 +303,20 @@ def build(
         "name": chosen,
         "service": plan.service.name,
         "fingerprint": fingerprint,
-        "features": list(plan.outputs),
+        "features": list(features),
         "feature_types": [
-            {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in plan.outputs
+            {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in features
         ],
         "fingerprints": dict(fingerprints),
-        "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in plan.outputs},
+        "labels": maturity.described(labels, label_fingerprints, mature, made, kept=kept),
+        "immature": {"rows": int(np.count_nonzero(~complete)), "how": immature} if labels else None,
+        "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in features},
         "not_finite": not_finite,
         "spine_hash": content_hash(asked),
         "content_hash": digest,
         "position": seen if typed.position is None else "per row",
         "time": time,
-        "time_range": [times.isoformat(int(as_of.min())), times.isoformat(int(as_of.max()))] if len(as_of) else None,
+        "time_range": _range(as_of),
         "rows": len(as_of),
         "events": {source: log.rows(source, seen) for source in sources},
         "created_at": times.isoformat(created_at),
@@ -245,16 +324,42 @@ def build(
         "environment": environment(),
     }
     sets.save(table, manifest, replace=replace)
-    return TrainingSet(chosen, manifest, table, _kept(given))
+    return TrainingSet(chosen, manifest, table, _kept(given, rows))
 
 
-def _kept(given: Any) -> Any:
-    """Return a pandas spine as it is now, whatever its owner does to it later."""
+def _range(as_of: IntArray) -> list[str] | None:
+    return [times.isoformat(int(as_of.min())), times.isoformat(int(as_of.max()))] if len(as_of) else None
+
+
+def _duration(given: Duration | None, name: str) -> int:
+    try:
+        return 0 if given is None else times.duration(given)
+    except ValueError as error:
+        raise RequestError(f"{name}: {error}") from error
+
+
+def _kept(given: Any, rows: IntArray) -> Any:
+    """Return these rows of a pandas spine as it is now, whatever its owner does to it later."""
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(given, pandas.DataFrame):
         return None
+    if len(rows) < len(given):
+        return given.iloc[rows]
     copies_on_write = int(pandas.__version__.split(".")[0]) >= 3  # noqa: PLR2004 - pandas 3 copies when one side writes
     return given.copy(deep=not copies_on_write)
+
+
+def position_of(position: int | None, newest: int) -> int:
+    """Position of the log asked for; ``None`` is the newest.
+
+    Raises
+    ------
+    RequestError
+        If it is none, or not there yet.
+    """
+    if position is not None and np.ndim(position):
+        raise RequestError(f"position={position!r}: give one position of the log.")
+    return _positions(position, newest, Spine(np.zeros(1, np.int64), {}))[0]
 
 
 def _positions(position: int | Sequence[int] | None, newest: int, typed: Spine) -> tuple[int, Spine]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from featurestore import syntax, written
 from featurestore.constraints import schema_text
-from featurestore.definition import Feature, Source
+from featurestore.definition import Feature, Label, Source
 from featurestore.errors import DefinitionError
 from featurestore.syntax import Names
 
@@ -164,6 +164,13 @@ class Content:
     @_token.register(Feature)
     def _(self, value: Feature) -> str:
         return self.token(value.function)
+
+    @_token.register(Label)
+    def _(self, value: Label) -> str:
+        raise DefinitionError(
+            f"it uses the label {value.name!r}, which looks forward. What a label shares with others belongs in a "
+            "function of its own, without @label."
+        )
 
     @_token.register(Source)
     def _(self, value: Source) -> str:

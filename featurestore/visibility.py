@@ -115,21 +115,66 @@ def windows_of(
     absent = entity < 0
     owner = np.where(absent, 0, entity)
     end = as_of - offset
-    limits = [Limit(viewpoint.known, as_of, inclusive)]
-    if viewpoint.published is not None and position is not None:
-        limits.append(Limit(viewpoint.published, position, closed=True))
+    limits = [Limit(viewpoint.known, as_of, inclusive), *_published(viewpoint, position)]
     hi = viewpoint.by_event_time(owner, end, after=inclusive)
-    whole = hi
+    lo, looks = _begins(viewpoint, owner, end, windows), _looks(as_of, end, windows)
+    return _seen(viewpoint, owner, absent, looks, lo, hi, limits)
+
+
+def windows_ahead(
+    viewpoint: Viewpoint,
+    entity: IntArray,
+    as_of: IntArray,
+    *,
+    horizon: int,
+    offset: int,
+    inclusive: bool,
+    position: IntArray | None = None,
+) -> Window:
+    """Return the window after T of each row, which a label sees (S15).
+
+    ``[T + offset, T + offset + horizon)``, or ``(T + offset, T + offset + horizon]`` for an inclusive source: an event
+    is on the features' side of T or on this one, never on both. When it became known does not matter; a ``position``
+    per row hides what was published later (S10).
+    """
+    absent = entity < 0
+    owner = np.where(absent, 0, entity)
+    begin = as_of + offset
+    lo, hi = (viewpoint.by_event_time(owner, edge, after=inclusive) for edge in (begin, begin + horizon))
+    looks = _looks(as_of, begin + horizon, [horizon])
+    return _seen(viewpoint, owner, absent, looks, lo[np.newaxis], hi, _published(viewpoint, position))
+
+
+def known_from(event_time: IntArray, known_at: IntArray, *, inclusive: bool) -> IntArray:
+    """First instant T as of which each event counts (S3), microseconds UTC: it counts for every later one too."""
+    return np.maximum(event_time, known_at) + (0 if inclusive else 1)
+
+
+def _published(viewpoint: Viewpoint, position: IntArray | None) -> list[Limit]:
+    if viewpoint.published is None or position is None:
+        return []
+    return [Limit(viewpoint.published, position, closed=True)]
+
+
+def _seen(
+    viewpoint: Viewpoint,
+    owner: IntArray,
+    absent: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    looks: Looks,
+    lo: IntArray,
+    hi: IntArray,
+    limits: Sequence[Limit],
+) -> Window:
+    """Windows from ``lo``, shape ``(windows, rows)``, to ``hi``, shape ``(rows,)``, without what the limits hide."""
+    windows, whole = len(lo), hi
     for limit in limits:
         whole = np.minimum(whole, limit.veil.so_far(owner, limit.at, after=limit.closed))
-    lo = _begins(viewpoint, owner, end, windows)
     if absent.any():
         hi, whole, lo = (np.where(absent, 0, one) for one in (hi, whole, lo))
-    looks = _looks(as_of, end, windows)
     lo = lo.ravel()
-    frame, stop = viewpoint.frame, _repeated(whole, len(windows))
-    if not viewpoint.in_order:
-        row = _repeated(np.arange(len(as_of)), len(windows))
+    frame, stop = viewpoint.frame, _repeated(whole, windows)
+    if limits and not viewpoint.in_order:
+        row = _repeated(np.arange(len(hi)), windows)
         lo, stop, index = _around_hidden(lo, stop, hi[row], row, limits)
         frame = frame if index is None else frame.at(index)
     return Window(frame, Ranges(np.minimum(lo, stop), stop, Tally(), looks, lambda: frame.times))

@@ -143,21 +143,37 @@ def visible(
 
 
 def ahead(
-    events: Sequence[Event], rules: Rules, *, entity: Mapping[str, Value], as_of: int, horizon: int
+    events: Sequence[Event],
+    rules: Rules,
+    *,
+    entity: Mapping[str, Value],
+    as_of: int,
+    horizon: int,
+    offset: int = 0,
+    position: int | None = None,
 ) -> list[Event]:
-    """Events that a label sees (S15): ``[T, T+h)``, or ``(T, T+h]`` if inclusive, whenever they became known."""
+    """Events that a label sees (S15): ``[T, T+h)``, or ``(T, T+h]`` if inclusive, whenever they became known.
+
+    An offset moves both edges.
+    """
+    begin, end = as_of + offset, as_of + offset + horizon
     chosen = []
     for event in events:
         happened = _whole(event[rules.event_time])
-        inside = as_of < happened <= as_of + horizon if rules.inclusive else as_of <= happened < as_of + horizon
+        inside = begin < happened <= end if rules.inclusive else begin <= happened < end
+        if position is not None and _whole(event[POSITION]) > position:
+            continue
         if inside and all(part is not None and event[column] == part for column, part in entity.items()):
             chosen.append(event)
     return ordered(chosen, rules)
 
 
-def mature(events: Sequence[Event], rules: Rules, *, as_of: int, horizon: int) -> bool:
-    """Whether a label's horizon has closed by the newest ``known_at`` of its source (S15)."""
-    return any(as_of + horizon + rules.delay <= _known(event) for event in events)
+def mature(
+    events: Sequence[Event], rules: Rules, *, as_of: int, horizon: int, offset: int = 0, position: int | None = None
+) -> bool:
+    """Whether a label's horizon has closed by the newest ``known_at`` of its source, at a position (S15)."""
+    there = [event for event in events if position is None or _whole(event[POSITION]) <= position]
+    return any(as_of + offset + horizon + rules.delay <= _known(event) for event in there)
 
 
 def ordered(events: Sequence[Event], rules: Rules) -> list[Event]:

@@ -155,7 +155,7 @@ def test_every_command_has_help_and_takes_the_shared_options(run: Run, name: str
 
 
 def test_check_counts_what_is_declared(run: Run) -> None:
-    counts = {"entities": 1, "sources": 1, "features": 3, "outputs": 4, "services": 1}
+    counts = {"entities": 1, "sources": 1, "features": 3, "outputs": 4, "labels": 0, "services": 1}
     assert told(run, "check", "--quick") == {**counts, "asked": None}
     code, out, err = run("check", "--quick")
     assert code == 0
@@ -197,7 +197,7 @@ def test_applying_nothing_new_says_so(run: Run) -> None:
 
 def test_list_gives_all_kinds_or_one(run: Run) -> None:
     listed = told(run, "list")
-    assert list(listed) == ["entities", "sources", "features", "services"]
+    assert list(listed) == ["entities", "sources", "features", "labels", "services"]
     assert {one["name"] for one in listed["features"]} == {"spend", "last_units", "share"}
     assert list(told(run, "list", "services")) == ["services"]
     _, out, _ = run("list", "features")

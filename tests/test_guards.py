@@ -75,6 +75,9 @@ FLOORS = (
         "ingest",
         "filling",
         "materialize",
+        "maturity",
+        "splits",
+        "spines",
         "training",
         "lookup",
         "explain",
@@ -180,6 +183,7 @@ def test_public_names() -> None:
         "Source",
         "aggregations",
         "feature",
+        "label",
         "on",
     ]
     assert all(hasattr(featurestore, name) for name in featurestore.__all__)

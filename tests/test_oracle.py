@@ -445,6 +445,14 @@ def test_a_label_looks_ahead_and_never_overlaps_the_features_side() -> None:
     assert times(ahead(events, INCLUSIVE, entity={"who": "a"}, as_of=10, horizon=5)) == [14, 15]
 
 
+def test_an_offset_leaves_a_gap_before_the_label() -> None:
+    events = [event(9), event(10), event(14), event(15), event(16)]
+    assert times(ahead(events, PLAIN, entity={"who": "a"}, as_of=8, horizon=5, offset=2)) == [10, 14]
+    assert times(ahead(events, INCLUSIVE, entity={"who": "a"}, as_of=8, horizon=5, offset=2)) == [14, 15]
+    assert not mature([event(1, known=14)], PLAIN, as_of=8, horizon=5, offset=2)
+    assert mature([event(1, known=15)], PLAIN, as_of=8, horizon=5, offset=2)
+
+
 def test_a_label_sees_what_became_known_later() -> None:
     assert times(ahead([event(11, known=99)], PLAIN, entity={"who": "a"}, as_of=10, horizon=5)) == [11]
 

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "quarantined": command(events.quarantined),
     "training-set": command(features.training_set, interrupted=features.TRAINING_INTERRUPTED),
     "training-sets": command(features.training_sets),
+    "spine": command(features.spine),
     "lookup": command(features.lookup),
     "explain": command(features.explain),
     "leaks": command(leaks.leaks),

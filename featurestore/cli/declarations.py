@@ -21,10 +21,11 @@ class Kind(StrEnum):
     ENTITIES = "entities"
     SOURCES = "sources"
     FEATURES = "features"
+    LABELS = "labels"
     SERVICES = "services"
 
 
-Name = Annotated[str, typer.Argument(help="Name of an entity, source, feature, feature's output or service.")]
+Name = Annotated[str, typer.Argument(help="Name of an entity, source, feature, feature's output, label or service.")]
 
 
 def check(
@@ -47,12 +48,14 @@ def check(
             "sources": len(registry.sources),
             "features": len(registry.features),
             "outputs": len(registry.outputs),
+            "labels": len(registry.labels),
             "services": len(registry.services),
         }
     counts = [
         counted(document["entities"], "entity", "entities"),
         counted(document["sources"], "source"),
         f"{counted(document['features'], 'feature')} with {counted(document['outputs'], 'output')}",
+        *([counted(document["labels"], "label")] if document["labels"] else []),
         counted(document["services"], "service"),
     ]
     blocks = [f"The definitions are right: {', '.join(counts)}.", *(_asked(asked) if asked else ())]
@@ -97,12 +100,12 @@ def apply(session: Session) -> Answer:
 def list_(
     session: Session, kind: Annotated[Kind | None, typer.Argument(help="One kind alone.", show_default=False)] = None
 ) -> Answer:
-    """List entities, sources, features and services."""
+    """List entities, sources, features, labels and services."""
     from featurestore.store import FeatureStore
 
     with FeatureStore.open(session.project) as store:
         facts = [dataclasses.asdict(fact) for fact in store.registry.facts()]
-    singular = {Kind.ENTITIES: "entity", Kind.SOURCES: "source", Kind.FEATURES: "feature", Kind.SERVICES: "service"}
+    singular = {kind: kind.value.removesuffix("s") for kind in Kind} | {Kind.ENTITIES: "entity"}
     kinds = [kind] if kind else list(Kind)
     document = {one.value: [fact for fact in facts if fact["kind"] == singular[one]] for one in kinds}
     rows = [_listed(fact) for of_kind in document.values() for fact in of_kind]
@@ -195,6 +198,8 @@ def _listed(fact: Document) -> tuple[str, ...]:
             what = ", ".join(said["columns"])
         case "feature":
             what = fact["description"].partition("\n")[0] or f"{said['of']} feature"
+        case "label":
+            what = fact["description"].partition("\n")[0] or f"looks {said['horizon']} ahead"
         case _:
             what = ", ".join(said["outputs"])
     return fact["kind"], fact["name"], what, f"{fact['file']}:{fact['line']}"
@@ -202,7 +207,7 @@ def _listed(fact: Document) -> tuple[str, ...]:
 
 def _told(fact: Document) -> Iterator[str | Code | Table]:
     yield f"{fact['kind']} {fact['name']} ({fact['file']}:{fact['line']})"
-    if fact["description"] and fact["kind"] != "feature":  # a feature's is in its code
+    if fact["description"] and fact["kind"] not in ("feature", "label"):  # theirs is in their code
         yield fact["description"]
     said = [(name, _said(value)) for name, value in fact["parameters"].items() if value not in (None, False, [])]
     inputs = [("inputs", ", ".join(fact["inputs"]))] if fact["inputs"] else []

@@ -1,9 +1,10 @@
-"""Commands that give features: training-set, training-sets, lookup, explain."""
+"""Commands that give features: training-set, training-sets, spine, lookup, explain."""
 
 import contextlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,14 @@ from featurestore.errors import RequestError
 TRAINING_INTERRUPTED = "A training set is written whole or not at all: unless `training-sets` lists it, there is none."
 _FORMATS = (".parquet", ".csv")
 
+
+class Immature(StrEnum):
+    """What becomes of rows whose label cannot be told yet."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the feature service.")]
 
 
@@ -29,6 +38,10 @@ def training_set(
         str, typer.Option(help="Column of the instants that rows are asked as of; naive is UTC.")
     ] = "event_time",
     name: Annotated[str | None, typer.Option(help="Table name. Default: service and content hash.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Declared label; give it again for several.")] = None,
+    immature: Annotated[
+        Immature, typer.Option(help="Rows whose label cannot be told yet: leave them out, or keep and mark them.")
+    ] = Immature.DROP,
     position: Annotated[int | None, typer.Option(help="Position of the log to see. Default: the newest.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write it to this .parquet or .csv file too.")] = None,
     replace: Annotated[
@@ -47,7 +60,14 @@ def training_set(
     with session.progress(f"building a training set of {service}") as progress:
         with FeatureStore.open(session.project) as store:
             made = store.training_set(
-                service, given.spine_of(spine), time=time, name=name, position=position, replace=replace
+                service,
+                given.spine_of(spine),
+                time=time,
+                name=name,
+                labels=label or (),
+                position=position,
+                immature=immature.value,
+                replace=replace,
             )
         if output is not None:
             progress(f"writing {output}")
@@ -70,6 +90,33 @@ def training_sets(session: Session) -> Answer:
     ]
     table = Table(("name", "service", "rows", "features", "position", "created"), rows)
     return Answer({"training_sets": found}, [table], "show SERVICE (what the features are)")
+
+
+def spine(
+    session: Session,
+    of: Annotated[str, typer.Argument(metavar="NAME", help="Entity, with --every; else a source.")],
+    output: Annotated[Path, typer.Argument(help="The .parquet or .csv file to write.")],
+    *,
+    every: Annotated[str | None, typer.Option(metavar="DURATION", help="Between an entity's instants: 7d.")] = None,
+    start: Annotated[str | None, typer.Option(metavar="INSTANT", help="First instant. Default: all events.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="INSTANT", help="Before this instant. Default: newest.")] = None,
+    position: Annotated[int | None, typer.Option(help="Position of the log to see. Default: the newest.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over the file.")] = False,
+) -> Answer:
+    """Write rows to build a training set for, from the log.
+
+    Each entity at regular instants from when it is known, or one row per event of a source.
+    """
+    _check_output(output, replace=replace)
+    from featurestore.store import FeatureStore
+
+    with session.progress(f"making a spine of {of}"):
+        with FeatureStore.open(session.project) as store:
+            made = store.spine(of, every=every, start=start, end=end, position=position)
+        _write(made, output)
+    document = {"of": of, "rows": made.num_rows, "columns": made.column_names, "output": output}
+    said = f"{counted(made.num_rows, 'row')} of {', '.join(made.column_names)}, written to {output}."
+    return Answer(document, [said], f"training-set SERVICE {output} (features of these rows)")
 
 
 def lookup(
@@ -206,7 +253,12 @@ def _with_texts(table: Any) -> Any:
 def _built(made: Mapping[str, Any]) -> list[str | Table]:
     span = f" from {made['time_range'][0]} to {made['time_range'][1]}" if made["time_range"] else ""
     rows = [(one["name"], one["type"], made["nulls"][one["name"]]) for one in made["feature_types"]]
+    rows += [(f"{one['name']} (label)", one["type"], one["nulls"]) for one in made["labels"]]
     written = [f"Written to {made['output']}."] if made["output"] else []
+    late = made["immature"] and made["immature"]["rows"]
+    if late:
+        done = "left out" if made["immature"]["how"] == "drop" else "kept, with null and a mark"
+        written.insert(0, f"{counted(late, 'row')} whose label cannot be told yet: {done}.")
     return [
         f"Training set {made['name']}: {counted(made['rows'], 'row')}{span}, seen at position {made['position']}.",
         Table(("feature", "type", "nulls"), rows),

@@ -1,4 +1,4 @@
-"""How a function becomes a feature: the decorator, and plain reductions without a function."""
+"""How a function becomes a feature or a label: the decorators, and plain reductions without a function."""
 
 import inspect
 import typing
@@ -7,6 +7,7 @@ from typing import Any
 
 from featurestore.definition.entities import Entity
 from featurestore.definition.features import RowFeature, WindowFeature
+from featurestore.definition.labels import Label
 from featurestore.definition.sources import Source, SourceBy
 from featurestore.errors import DefinitionError, suggest
 from featurestore.times import Duration
@@ -55,7 +56,7 @@ def feature(
         if by is not None or window is not None or windows is not None or offset is not None:
             raise DefinitionError("A window feature names its source: @feature(source, by=entity, window='30d').")
         return RowFeature if source is None else RowFeature(source)
-    view = _view(source, by)
+    view = _view(source, by, "feature")
     if isinstance(window, (list, tuple)):
         raise DefinitionError(f"window={window!r}: several windows make a family, windows={list(window)!r}.")
     if window is not None and windows is not None:
@@ -66,6 +67,24 @@ def feature(
         return WindowFeature(function, view, windows=spans, family=windows is not None, offset=offset)
 
     return declare
+
+
+def label(
+    source: Source | SourceBy, *, by: Entity | None = None, horizon: Duration, offset: Duration | None = None
+) -> Callable[[Callable[[Any], Any]], Label]:
+    """Declare a label: ``@label(source, by=entity, horizon="30d")`` over the events in ``[T, T + horizon)`` (S15).
+
+    The function gets the same ``tx`` as a window feature's, whose ``tx.as_of`` is T. ``offset="1d"`` leaves a gap:
+    ``[T + 1d, T + 1d + horizon)``. For an inclusive source the window is ``(T, T + horizon]``: an event at T is the
+    features' or the label's, never both.
+
+    Raises
+    ------
+    DefinitionError
+        If the function or a parameter cannot be right.
+    """
+    view = _view(source, by, "label")
+    return lambda function: Label(function, view, horizon=horizon, offset=offset)
 
 
 def aggregations(
@@ -112,13 +131,15 @@ class Reduction:
         return getattr(window[self.column], self.reduction)()
 
 
-def _view(source: Any, by: Entity | None) -> SourceBy:
+def _view(source: Any, by: Entity | None, what: str) -> SourceBy:
     if isinstance(source, SourceBy):
         if by is not None and by != source.entity:
             raise DefinitionError(f"{source.name} is already grouped by {source.entity.name!r}; drop by={by.name!r}.")
         return source
     if not isinstance(source, Source):
-        raise DefinitionError(f"{source!r} is no source: @feature(source, by=entity, window='30d').")
+        raise DefinitionError(f"{source!r} is no source: @{what}(source, by=entity, ...).")
     if by is None:
-        raise DefinitionError(f"Features of source {source.name!r} say which entity they describe: by=entity.")
+        raise DefinitionError(
+            f"{what.capitalize()}s of source {source.name!r} say which entity they describe: by=entity."
+        )
     return source.by(by)

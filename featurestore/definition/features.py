@@ -24,6 +24,7 @@ AS_OF = "as_of"
 class Feature:
     """A declared feature. Calling it calls the plain function."""
 
+    what = "feature"
     name: str
     function: Callable[..., Any]
 
@@ -79,27 +80,12 @@ class WindowFeature(Feature):
             raise DefinitionError(
                 f"windows= of {where} must be one or more different durations, not {list(windows)!r}."
             )
-        self.kind, self.nullable, self.columns = self._try_on_nothing()
+        self.kind, self.nullable, self.columns = tried(function, view, where)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """``name``, or ``name_1h, name_1d`` for a family."""
         return tuple(f"{self.name}_{label}" for label in self.labels) if self.family else (self.name,)
-
-    def _try_on_nothing(self) -> tuple[Kind, bool, frozenset[str]]:
-        """Run on an empty batch: the kind it gives, whether it may be null, the columns it reads."""
-        window = empty_window(self.view.source.fields, self.view.source.event_time)
-        try:
-            result = window.result(self.function(window))
-        except FeatureStoreError as error:
-            wrong = type(error) if isinstance(error, DefinitionError) else DefinitionError
-            raise wrong(f"{located(self.function)}: feature {self.name!r}: {error}") from error
-        except Exception as error:
-            raise DefinitionError(
-                f"{located(self.function)}: feature {self.name!r} fails on an empty window: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return result.kind, result.valid is not None, window.columns_read
 
 
 class RowFeature(Feature):
@@ -138,6 +124,21 @@ class RowFeature(Feature):
                 "`| None` if it may be null."
             )
         return found[0], found[1] or found[0] == "float"
+
+
+def tried(function: Callable[[Window], Any], view: SourceBy, where: str) -> tuple[Kind, bool, frozenset[str]]:
+    """Run on an empty batch of windows: the kind it gives, whether it may be null, the columns it reads."""
+    window = empty_window(view.source.fields, view.source.event_time)
+    try:
+        result = window.result(function(window))
+    except FeatureStoreError as error:
+        wrong = type(error) if isinstance(error, DefinitionError) else DefinitionError
+        raise wrong(f"{located(function)}: {where}: {error}") from error
+    except Exception as error:
+        raise DefinitionError(
+            f"{located(function)}: {where} fails on an empty window: {type(error).__name__}: {error}"
+        ) from error
+    return result.kind, result.valid is not None, window.columns_read
 
 
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from featurestore.definition.entities import check_name
 from featurestore.definition.features import Feature
+from featurestore.definition.labels import Label
 from featurestore.errors import DefinitionError
 from featurestore.schema import Schema, schema_of
 
@@ -93,5 +94,10 @@ def flatten(features: Sequence[Any], where: str) -> Iterator[Listed]:
             yield one
         elif isinstance(one, (list, tuple)):
             yield from flatten(one, where)
+        elif isinstance(one, Label):
+            raise DefinitionError(
+                f"{where}: {one.name!r} is a label, which looks forward: it is no feature. Ask for it with "
+                f"training_set(..., labels=[{one.name!r}])."
+            )
         else:
             raise DefinitionError(f"{where}: {one!r} is no feature. Decorate the function with @feature.")

@@ -42,7 +42,7 @@ class Models:
         training: TrainingSet,
         estimator: Any,
         *,
-        label: str,
+        label: str | None,
         cv: Any,
         features: Sequence[str] | None,
         threshold: float | None,
@@ -50,6 +50,7 @@ class Models:
         at: int,
     ) -> ModelVersion:
         """Cross-validate and fit a clone of an estimator, and save it; ``at`` is now, microseconds UTC."""
+        label = fitting.label_of(training, label)
         inputs = self._begin(model, training, label, features, version)
         task, frame = fitting.task_of(estimator), fitting.takes_frame(estimator, inputs)
         rows = fitting.rows_of(training, inputs, label, task, frame=frame)
@@ -63,14 +64,14 @@ class Models:
         estimator: Any,
         training: TrainingSet,
         *,
-        label: str,
+        label: str | None,
         features: Sequence[str] | None,
         threshold: float | None,
         version: str | None,
         at: int,
     ) -> ModelVersion:
         """Save an estimator that was fitted elsewhere on a training set's features, in their order."""
-        named = fitting.names_of(estimator)
+        label, named = fitting.label_of(training, label), fitting.names_of(estimator)
         inputs = self._begin(model, training, label, features or named, version)
         if named and named != [one.name for one in inputs]:
             raise RequestError(f"The estimator was fitted on {', '.join(named)}: give features in this order.")
@@ -159,7 +160,7 @@ class Models:
             raise shelf.taken(model, version)
         self._registry.service(training.manifest["service"])
         inputs = fitting.features_of(training, features, label)
-        pinning.check_training_set(self._registry, training.manifest, [one.name for one in inputs])
+        pinning.check_training_set(self._registry, training.manifest, [one.name for one in inputs], label)
         return inputs
 
     def _publish(

@@ -31,8 +31,25 @@ def features_of(training: TrainingSet, features: Sequence[str] | None, label: st
     if not chosen or len(set(chosen)) < len(chosen):
         raise RequestError(f"features={chosen!r}: give one or more, each once.")
     if label in known:
-        raise RequestError(f"The label {label!r} is a feature of the training set: a label is a column of the spine.")
+        raise RequestError(
+            f"The label {label!r} is a feature of the training set: a label is declared, or a column of the spine."
+        )
     return columns_of(training, chosen)
+
+
+def label_of(training: TrainingSet, label: str | None) -> str:
+    """Label asked for, or the one that the training set was built with.
+
+    Raises
+    ------
+    RequestError
+        If none is asked for, and it was built with none or several.
+    """
+    declared = [one["name"] for one in training.labels]
+    if label is None and len(declared) != 1:
+        there = f"several: {', '.join(declared)}" if declared else "no declared label"
+        raise RequestError(f"Training set {training.name!r} has {there}. Say which column is to be learned: label=...")
+    return declared[0] if label is None else label
 
 
 def task_of(estimator: Any) -> Task:
@@ -60,6 +77,8 @@ def task_of(estimator: Any) -> Task:
 def rows_of(training: TrainingSet, inputs: Sequence[Input], label: str, task: Task, *, frame: bool) -> Rows:
     """Rows of a training set in order of its time column; rows of one instant keep the spine's order.
 
+    Rows whose declared label is not mature are left out.
+
     Raises
     ------
     RequestError
@@ -68,15 +87,18 @@ def rows_of(training: TrainingSet, inputs: Sequence[Input], label: str, task: Ta
     table = training.to_arrow()
     if label not in table.column_names:
         raise RequestError(f"Training set {training.name!r} has no column {label!r}.{suggest(label, _own(training))}")
+    declared = next((one for one in training.labels if one["name"] == label), None)
+    if declared is not None and declared["mark"]:
+        table = table.filter(table.column(declared["mark"]))
     if not len(table):
-        raise RequestError(f"Training set {training.name!r} has no rows.")
+        raise RequestError(f"Training set {training.name!r} has no rows{' whose label is mature' * bool(declared)}.")
     labels = _labels(table.column(label), label)
     if task == "classification" and len(np.unique(labels)) < 2:  # noqa: PLR2004 - a classifier tells two
         raise RequestError(f"The label {label!r} is {labels[0]!r} in every row: there is nothing to learn.")
     if task == "regression" and labels.dtype == object:
         raise RequestError(f"The label {label!r} is text: a regressor needs numbers.")
     at = spine.instants(table.column(training.manifest["time"]), training.manifest["time"])
-    rows = Rows(matrix(inputs, of_table(inputs, table), frame=frame), labels, at)
+    rows = Rows(matrix(inputs, of_table(inputs, table), frame=frame), labels, at, training.reach(label))
     return rows.take(np.argsort(at, kind="stable"))
 
 

@@ -66,7 +66,8 @@ def describe(
         },
         "training_set": {
             name: training[name]
-            for name in ("name", "content_hash", "spine_hash", "rows", "time_range", "position", "fingerprint")
+            for name in ("name", "content_hash", "spine_hash", "rows", "time_range", "position", "fingerprint", "part")
+            if name in training
         },
         "service": {"name": service, "fingerprint": pinned["fingerprint"], "request": pinned["request"]},
         "task": fitted.task,

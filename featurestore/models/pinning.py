@@ -42,8 +42,8 @@ def pin(registry: Registry, service: str, features: Sequence[str]) -> dict[str, 
     }
 
 
-def check_training_set(registry: Registry, manifest: Mapping[str, Any], features: Sequence[str]) -> None:
-    """Refuse a training set that was built with other features than are declared.
+def check_training_set(registry: Registry, manifest: Mapping[str, Any], features: Sequence[str], label: str) -> None:
+    """Refuse a training set that was built with other features, or another label, than are declared.
 
     Raises
     ------
@@ -51,6 +51,9 @@ def check_training_set(registry: Registry, manifest: Mapping[str, Any], features
         If so.
     """
     changed = [one for one in features if registry.fingerprints.get(one) != manifest["fingerprints"][one]]
+    labels = {one["name"]: one["fingerprint"] for one in manifest.get("labels", ())}
+    if label in labels and registry.label_fingerprints.get(label) != labels[label]:
+        changed.append(label)
     if changed:
         raise RequestError(
             f"Training set {manifest['name']!r} was built with other definitions of {', '.join(changed)} than there "

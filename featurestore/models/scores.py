@@ -1,7 +1,7 @@
 """Cross-validation in the order of time, and what the gap between training and test says.
 
-A fold is trained on rows that lie strictly before all rows it is tested on: rows of one instant are never on both
-sides.
+A fold is trained on rows that lie strictly before all rows it is tested on, and whose labels had ended by then: see
+:mod:`featurestore.splits`.
 """
 
 import statistics
@@ -14,26 +14,30 @@ import numpy as np
 from featurestore import times
 from featurestore.errors import RequestError
 from featurestore.models.matrix import FloatArray
+from featurestore.splits import FOLDS, TimeSplit
 
 Task = Literal["classification", "regression"]
 _Indices = np.ndarray[Any, np.dtype[np.int64]]
-FOLDS = 5
 NOTABLE, OVERFITTING = 0.10, 0.15  # train minus test: up to 0.10 is normal, above 0.15 it is refused as a champion
 _GAP_OF: Mapping[Task, str] = {"classification": "f1", "regression": "r2"}
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What is learned from: ``inputs`` array or frame, ``labels`` and ``at`` (microseconds UTC), in order of time."""
+    """What is learned from: ``inputs`` array or frame, ``labels`` and ``at`` (microseconds UTC), in order of time.
+
+    ``reach`` is how far after its instant a row's label looks, microseconds.
+    """
 
     inputs: Any
     labels: np.ndarray[Any, Any]
     at: _Indices
+    reach: int = 0
 
     def take(self, index: _Indices) -> "Rows":
         """Rows at an index."""
         inputs = self.inputs.iloc[index] if hasattr(self.inputs, "iloc") else self.inputs[index]
-        return Rows(inputs, self.labels[index], self.at[index])
+        return Rows(inputs, self.labels[index], self.at[index], self.reach)
 
 
 def cross_validate(estimator: Any, rows: Rows, task: Task, cv: Any) -> dict[str, Any] | None:
@@ -44,8 +48,8 @@ def cross_validate(estimator: Any, rows: Rows, task: Task, cv: Any) -> dict[str,
     estimator
         Is cloned for each fold.
     cv
-        ``None`` for five folds in order of time, a number of such folds, ``False`` for none, or a splitter of
-        scikit-learn, which is used as it is, shuffled or not.
+        ``None`` for five folds in order of time, a number of such folds, ``False`` for none, a splitter of the training
+        set's own, or one of scikit-learn, which is used as it is, shuffled or not.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def cross_validate(estimator: Any, rows: Rows, task: Task, cv: Any) -> dict[str,
             f"No fold can be scored: {folds[0]['skipped']}. Give fewer folds (cv=2), more rows, or cv=False."
         )
     return {
-        "splitter": "order of time" if cv is None or isinstance(cv, int) else str(cv),
+        "splitter": "order of time" if cv is None or isinstance(cv, (int, TimeSplit)) else str(cv),
         "folds": folds,
         **{side: _summary([fold[side] for fold in scored]) for side in ("train", "test")},
     }
@@ -101,17 +105,14 @@ def fit(estimator: Any, rows: Rows) -> Any:
 
 
 def _splits(rows: Rows, cv: Any) -> list[tuple[_Indices, _Indices]]:
-    from sklearn.model_selection import TimeSeriesSplit
-
-    in_time = cv is None or isinstance(cv, int)
-    splitter = TimeSeriesSplit(n_splits=cv or FOLDS) if in_time else cv
+    if cv is None or isinstance(cv, int):
+        return TimeSplit(rows.at, FOLDS if cv is None else cv, rows.reach).folds()
+    if isinstance(cv, TimeSplit):
+        return cv.over(rows.at).folds()
     try:
-        found = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(rows.inputs, rows.labels)]
+        return [(np.asarray(train), np.asarray(test)) for train, test in cv.split(rows.inputs, rows.labels)]
     except (ValueError, AttributeError) as error:
         raise RequestError(f"cv={cv!r} cannot split {len(rows.labels)} rows: {error}") from error
-    if not in_time:
-        return found
-    return [(train[rows.at[train] < rows.at[test].min()], test) for train, test in found]
 
 
 def _fold(estimator: Any, rows: Rows, train: _Indices, test: _Indices, classes: Any) -> dict[str, Any]:

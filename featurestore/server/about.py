@@ -47,7 +47,7 @@ def add(app: FastAPI, serving: Serving) -> None:
     get("/docs", _docs(app), pages, None)
 
 
-_KINDS = {"entity": "entities", "source": "sources", "feature": "features", "service": "services"}
+_KINDS = {"entity": "entities", "source": "sources", "feature": "features", "label": "labels", "service": "services"}
 
 
 def declared(registry: Registry) -> dict[str, list[dict[str, Any]]]:
