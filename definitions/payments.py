@@ -8,7 +8,8 @@ ingested without `received_at` is known when it arrives.
 
 **Delivered twice.** Acquirers repeat themselves: a payment counts once, by its `transaction_id`.
 
-**The label** is no feature: `data/labels.parquet` says which payments the customers disputed later.
+**What is learned** is no feature: `data/labels.parquet` says which payments the customers disputed later, and the
+declared label `returns_7d` looks forward.
 """
 
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from featurestore import Entity, FeatureService, Source, aggregations, feature
+from featurestore import Entity, FeatureService, Source, aggregations, feature, label
 from featurestore.column import Column
 from featurestore.window import Window
 
@@ -164,6 +165,15 @@ def is_online(channel: str) -> bool:
 def hour(as_of: datetime) -> int:
     """Hour of the day, UTC, 0 to 23."""
     return as_of.hour
+
+
+# --- to be learned: what comes after, which no feature sees ---
+
+
+@label(of_customer, horizon="7d")
+def returns_7d(tx: Window) -> Column:
+    """Whether the customer pays again within 7 days."""
+    return tx.count() > 0
 
 
 fraud = FeatureService(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from featurestore import written
-from featurestore.definition import Feature
+from featurestore.definition import Feature, Label
 from featurestore.impure import CLOCK, HASH, RANDOM, STATE, Impurity, Symbol, impurity_of, impurity_of_call
 from featurestore.scopes import UNKNOWN, Scope, attribute, is_there, names_around
 
@@ -144,9 +144,9 @@ class _Reader:
         return Finding(self.file, getattr(node, "lineno", 0), code, impurity.does, impurity, self.through)
 
 
-def problems(features: Iterable[Feature]) -> Iterator[tuple[Feature, str]]:
+def problems(features: Iterable[Feature | Label]) -> Iterator[tuple[Feature | Label, str]]:
     """Each place that may not be there, once: the first feature that gets to it, and words that name them all."""
-    places: dict[str, list[tuple[Feature, Finding]]] = {}
+    places: dict[str, list[tuple[Feature | Label, Finding]]] = {}
     for feature in features:
         for one in findings(feature.function):
             places.setdefault(str(one), []).append((feature, one))
@@ -154,7 +154,7 @@ def problems(features: Iterable[Feature]) -> Iterator[tuple[Feature, str]]:
         names = [f"{one.name!r}" + f" through {found.through}()" * bool(found.through) for one, found in those]
         names = list(dict.fromkeys(names))
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        what = "feature" if len(names) == 1 else "features"
+        what = those[0][0].what if len(names) == 1 else "features"
         feature, found = those[0]
         yield feature, f"{place}, in {what} {', '.join(names[:_SHOWN])}{more}. {found.impurity.instead}"
 

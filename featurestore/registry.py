@@ -177,7 +177,7 @@ def _check(collected: Collected, outputs: Mapping[str, Listed], prints: Fingerpr
             prints.of(name)
         except DefinitionError as error:
             yield listed, f"feature {name!r}: {error}"
-    yield from purity.problems(collected.features)
+    yield from purity.problems([*collected.features, *collected.labels])
     for service in collected.services:
         try:
             compile_service(service, outputs, [label.name for label in collected.labels])

@@ -734,7 +734,7 @@ class FeatureStore:
 
     def _present(self, service: str) -> Present:
         plan = self._plan(service)
-        self._take_over(plan, "verify")
+        self._take_over("verify", [view.source for view in plan.views])
         return Present(
             self._prepare(service),
             {name: self.registry.fingerprints[name] for name in plan.outputs},

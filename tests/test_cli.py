@@ -360,6 +360,28 @@ def test_a_training_set_is_written_and_listed(run: Run, project: Path) -> None:
     assert [one["name"] for one in told(run, "training-sets")["training_sets"]] == ["first"]
 
 
+def test_a_spine_goes_into_a_training_set_with_a_label(run: Run, project: Path) -> None:
+    file = project / "definitions" / "payments.py"
+    label = "\n\n@label(payments, by=customer, horizon='1h')\ndef coming(tx):\n    return tx.count()\n"
+    file.write_text(file.read_text().replace("import Entity,", "import label, Entity,") + label)
+    run("materialize")
+    made = told(run, "spine", "payments", "spine.parquet")
+    assert (made["rows"], made["columns"][:2]) == (3, SPINE_KEYS)
+    query = "select customer_id, event_time, 1.0 as asked from 'spine.parquet'"
+    kept = told(run, "training-set", "fraud", query, "--label", "coming", "--immature", "keep")
+    dropped = told(run, "training-set", "fraud", query, "--label", "coming")
+    assert [one["name"] for one in dropped["labels"]] == ["coming"]
+    assert (dropped["rows"], dropped["immature"]["rows"], kept["rows"]) == (1, 2, 3)  # known up to 11:05
+    assert "left out" in run("training-set", "fraud", query, "--label", "coming")[1]
+    assert told(run, "spine", "customer", "weekly.csv", "--every", "7d")["columns"] == SPINE_KEYS
+    assert told(run, "spine", "payments", "weekly.csv", code=1)["error"]["type"] == "RequestError"
+    assert [one["name"] for one in told(run, "list", "labels")["labels"]] == ["coming"]
+    assert told(run, "show", "coming")["declarations"][0]["kind"] == "label"
+
+
+SPINE_KEYS = ["customer_id", "event_time"]
+
+
 def test_a_file_is_not_written_over_unasked(run: Run, project: Path) -> None:
     run("materialize")
     assert run("training-set", "fraud", "spine.csv", "--output", "out.csv")[0] == 0

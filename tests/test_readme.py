@@ -23,4 +23,4 @@ def test_the_readme_runs(tmp_path: Path) -> None:
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
         assert ran.returncode == 0, f"{block['code']}\n{ran.stdout}\n{ran.stderr}"
         done += 1
-    assert done == 5
+    assert done == 6

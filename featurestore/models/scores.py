@@ -119,7 +119,7 @@ def _fold(estimator: Any, rows: Rows, train: _Indices, test: _Indices, classes: 
     past, now = rows.take(train), rows.take(test)
     fold: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
     if not len(train):
-        return {**fold, "skipped": "no row lies before the rows to be tested on"}
+        return {**fold, "skipped": "no row, with what its label looks at, lies before the rows to be tested on"}
     fold |= {"train_until": times.isoformat(int(past.at.max())), "test_from": times.isoformat(int(now.at.min()))}
     if classes is not None and len(np.unique(past.labels)) < 2:  # noqa: PLR2004 - a classifier tells two classes
         return {**fold, "skipped": "the rows to be trained on have one class only"}
