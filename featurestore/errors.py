@@ -18,7 +18,7 @@
     │   ├── ConflictingRows                 a known key with another payload, a changed row
     │   ├── SchemaChanged                   columns that no longer fit the log
     │   ├── SourceUnreadable                a file or query that cannot be read
-    │   └── IntegerOverflow (OverflowError) an integer sum past int64
+    │   └── IntegerOverflow (OverflowError) an integer result past int64
     └── OperationError (RuntimeError)       who runs the store
         ├── StoreBusy (TimeoutError)        another process holds what is needed
         ├── StoreDamaged                    a file that fails its checksum
@@ -113,7 +113,7 @@ class SourceUnreadable(DataError):
 
 
 class IntegerOverflow(DataError, OverflowError):
-    """An integer sum past int64 (S13)."""
+    """An integer result past int64 (S13)."""
 
 
 class OperationError(FeatureStoreError, RuntimeError):

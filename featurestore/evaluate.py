@@ -13,7 +13,7 @@ import numpy as np
 
 from featurestore import times
 from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
-from featurestore.errors import DefinitionError, FeatureStoreError, row_number
+from featurestore.errors import DefinitionError, FeatureStoreError, IntegerOverflow, row_number
 from featurestore.events import Events
 from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
@@ -207,6 +207,11 @@ def _checked(feature: RowFeature, results: list[Any], counts: dict[str, int]) ->
     convert = _CONVERT[feature.kind]
     clean = [None if one is None else convert(one) for one in results]
     for row, one in enumerate(clean):
+        if one is _TOO_LARGE:
+            raise IntegerOverflow(
+                f"{located(feature.function)}: feature {feature.name!r} gave {results[row]}, past int64, for row "
+                f"{row_number(row)}. Bound what it is made of, or return it as a float."
+            )
         if one is _WRONG:
             raise DefinitionError(
                 f"{located(feature.function)}: feature {feature.name!r} is declared {feature.kind} and gave "
@@ -223,7 +228,7 @@ def _checked(feature: RowFeature, results: list[Any], counts: dict[str, int]) ->
     return from_list(feature.kind, clean, nullable=feature.nullable)
 
 
-_WRONG = object()
+_WRONG, _TOO_LARGE = object(), object()
 
 
 def _float(one: Any) -> Any:
@@ -239,7 +244,7 @@ def _float(one: Any) -> Any:
 def _int(one: Any) -> Any:
     if isinstance(one, (bool, np.bool_)) or not isinstance(one, (int, np.integer)):
         return _WRONG
-    return int(one) if _INT64[0] <= one <= _INT64[1] else _WRONG
+    return int(one) if _INT64[0] <= one <= _INT64[1] else _TOO_LARGE
 
 
 def _bool(one: Any) -> Any:

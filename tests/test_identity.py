@@ -253,6 +253,26 @@ def test_an_integer_sum_past_int64_is_an_error_for_both_callers(tmp_path: Path) 
 BIG_SUM: dict[str, Any] = {"columns": ["big"], "functions": ["sum"], "windows": ["1h"]}
 
 
+def test_a_row_feature_past_int64_is_an_error_for_both_callers(tmp_path: Path) -> None:
+    source = Source("moves", schema=Move, event_time="event_time")
+
+    @feature(source, by=ENTITIES["customer"])
+    def big(tx: Any) -> Any:
+        return tx.big.last()
+
+    @feature
+    def doubled(big: int) -> int:
+        return big + big
+
+    store = FeatureStore([FeatureService("all", features=[big, doubled])], home=tmp_path, clock=lambda: 10 * SECOND)
+    store.ingest("moves", _events_of_one_customer([{"big": 2**62}]))
+    with pytest.raises(IntegerOverflow, match="feature 'doubled' gave 9223372036854775808, past int64, for row 1"):
+        store.lookup("all", {"customer": "c1"})
+    with pytest.raises(IntegerOverflow):
+        store.training_set("all", [{"customer": "c1", "event_time": times.to_datetime(11 * SECOND)}])
+    store.close()
+
+
 def test_another_payload_under_a_known_key_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     source = Source("moves", schema=Move, event_time="event_time", key="id")
     service = FeatureService("all", features=aggregations(source.by(ENTITIES["customer"]), **UNITS_SUM))
