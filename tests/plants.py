@@ -164,7 +164,7 @@ def rounded_online(patch: MonkeyPatch) -> None:
 
 @plant("K6", "the server fills 0 where there is no value", ORACLE, VERIFY, SERVED, KEPT)
 def default_filled_online(patch: MonkeyPatch) -> None:
-    real = lookup.evaluate
+    real = one_path.evaluate
 
     def evaluate(*given: Any) -> Mapping[str, Values]:
         return {name: Values(one.kind, one.data, None, one.categories) for name, one in real(*given).items()}
@@ -199,7 +199,8 @@ def session_time_zone(patch: MonkeyPatch) -> None:
     real = elementwise.calendar
 
     def calendar(given: Values, part: str) -> Values:
-        return real(dataclasses.replace(given, data=given.data + HOUR), part)
+        shifted: Values = real(dataclasses.replace(given, data=given.data + HOUR), part)
+        return shifted
 
     online(patch, lambda own: own.setattr(elementwise, "calendar", calendar))
 
@@ -212,7 +213,7 @@ def doubled_online(patch: MonkeyPatch) -> None:
 
 @plant("K14", "the server names its columns in another order", ORACLE, VERIFY, SERVED, KEPT)
 def columns_in_another_order(patch: MonkeyPatch) -> None:
-    real = lookup.evaluate
+    real = one_path.evaluate
 
     def evaluate(*given: Any) -> Mapping[str, Values]:
         made = real(*given)
@@ -223,7 +224,7 @@ def columns_in_another_order(patch: MonkeyPatch) -> None:
 
 @plant("K14", "the server rounds to float32 before it answers", ORACLE, VERIFY, SERVED, KEPT)
 def single_precision_online(patch: MonkeyPatch) -> None:
-    real = lookup.evaluate
+    real = one_path.evaluate
 
     def single(one: Values) -> Values:
         return one if one.kind != "float" else Values("float", one.data.astype("f4").astype("f8"), one.valid)
@@ -337,7 +338,7 @@ def missing_is_a_number(patch: MonkeyPatch) -> None:
 
 @plant("S9", "a training set's features come out by entity", ORACLE, VERIFY, SERVED, CHECK, LEAKS)
 def rows_in_another_order(patch: MonkeyPatch) -> None:
-    real = local.evaluate
+    real = one_path.evaluate
 
     def evaluate(plan: Any, spine: Spine, *rest: Any) -> Mapping[str, Values]:
         place = np.argsort(spine.columns["customer"].data, kind="stable")

@@ -116,11 +116,11 @@ def late_file(folder: Path, *, faulty: bool) -> Found:
 @slip("K7", "a feature gives one thing for one row, another for many", CHECK, SERVED)
 def call_shape(folder: Path, *, faulty: bool) -> Found:
     @feature
-    def relative(amount: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def relative(amount: np.ndarray) -> np.ndarray:
         return amount * 2 if len(amount) == 1 else amount
 
     @feature
-    def plain(amount: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def plain(amount: np.ndarray) -> np.ndarray:
         return amount * 2
 
     return audited(folder, relative if faulty else plain)
@@ -129,11 +129,12 @@ def call_shape(folder: Path, *, faulty: bool) -> Found:
 @slip("K8", "a feature takes the mean of the whole column", CHECK, SERVED)
 def whole_column(folder: Path, *, faulty: bool) -> Found:
     @feature
-    def relative(amount: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return amount - amount.mean()
+    def relative(amount: np.ndarray) -> np.ndarray:
+        mean: float = amount.mean()
+        return amount - mean
 
     @feature
-    def plain(amount: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def plain(amount: np.ndarray) -> np.ndarray:
         return amount - 1.0
 
     return audited(folder, relative if faulty else plain)
