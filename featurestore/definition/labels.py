@@ -10,6 +10,7 @@ from featurestore.definition.features import located, tried
 from featurestore.definition.sources import SourceBy, duration_of
 from featurestore.errors import DefinitionError
 from featurestore.times import Duration
+from featurestore.values import MAPS
 from featurestore.window import Window
 
 
@@ -36,6 +37,11 @@ class Label:
         if not self.horizon:
             raise DefinitionError(f"{located(function)}: the horizon of {where} is zero long: give one such as '30d'.")
         self.kind, self.nullable, self.columns = tried(function, view, where)
+        if self.kind in MAPS.values():
+            raise DefinitionError(
+                f"{located(function)}: {where} gives a {self.kind}, and a model learns one value: reduce it to a "
+                "number, a boolean or a text."
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the plain function."""
