@@ -3,9 +3,9 @@
     python tests/benchmarks/one_row.py [--events N] [--requests N] [--json]
 
 The parts are the product's own functions, timed inside this process as the server calls them; `between` is what lies
-between them (checking keys, making vectors). The whole is timed by a client of the real server on one connection, and
-`HTTP` is what is left: the protocol, the event loop, a prediction's thread, the client. `load` says how many processes
-wanted a processor meanwhile: others make all of it slower.
+between them (checking keys, making vectors). The whole is timed by a client of the real server on one connection, in
+turn with the parts, and `HTTP` is what is left: the protocol, the event loop, a prediction's thread, the client. `load`
+says how many processes wanted a processor meanwhile: others make all of it slower.
 """
 
 import argparse
@@ -67,16 +67,15 @@ def measure(folder: Path, events: int, requests: int) -> Row:
         train(store, payments.newest(labels).slice(0, 10_000))
         drawn = random.Random(1)
         rows = [payments.asked(row) for row in drawn.choices(labels.slice(len(labels) // 2).to_pylist(), k=requests)]
-        inside = {kind: within(store, kind, rows) for kind in PATHS}
         features = len(store.registry.service("fraud").outputs)
-    server = ServerProcess(folder, "--quiet", "--deadline", "30")
-    try:
-        server.start()
-        whole = {kind: over_http(server, path, rows) for kind, path in PATHS.items()}
-    finally:
-        server.stop()
+        server = ServerProcess(folder, "--quiet", "--deadline", "30")
+        try:
+            server.start()
+            taken = {kind: both(store, server, kind, rows) for kind in PATHS}
+        finally:
+            server.stop()
     about = {"features": features, "events": events, "requests": requests, "load": round(os.getloadavg()[0], 1)}
-    return about | {"microseconds": {kind: summed(inside[kind], whole[kind]) for kind in PATHS}}
+    return about | {"microseconds": {kind: summed(taken[kind]) for kind in PATHS}}
 
 
 def train(store: FeatureStore, labels: Any) -> None:
@@ -91,29 +90,37 @@ def train(store: FeatureStore, labels: Any) -> None:
         store.train("fraud", store.training_set("fraud", labels), trees, label="is_fraud", cv=False)
 
 
-def within(store: FeatureStore, kind: str, rows: Sequence[Row]) -> list[Times]:
-    """Seconds of each part for each row, as the server's handlers go; ``inside`` is all of them together."""
+def both(store: FeatureStore, server: ServerProcess, kind: str, rows: Sequence[Row]) -> list[Times]:
+    """Seconds of each part for each row, in this process and over HTTP in turn: others disturb both alike."""
     shape = shapes.request_of(compile_service(store.registry.services["fraud"], store.registry.outputs))
-    texts = [json.dumps(row).encode() for row in rows]
-    found: list[Times] = []
+    found = []
     spent: Times = {}
     with clocked(spent):
-        for text in [*texts[:WARMING], *texts]:
-            spent.update(dict.fromkeys(("read", "evaluate", "model"), 0.0))
+        for row in [*rows[:WARMING], *rows]:
+            inside = within(store, shape, kind, row, spent)
             begun = time.perf_counter()
-            row = shape.row(body.parse(text))
-            parsed = time.perf_counter()
-            if kind == "prediction":
-                told: Any = store.predict("fraud", row).to_dict
-            else:
-                told = functools.partial(answers.vector, store.lookup("fraud", row))
-            made = time.perf_counter()
-            answers.dumps(told())
-            ended = time.perf_counter()
-            between = made - parsed - sum(spent.values())
-            whole = {"parse": parsed - begun, "answer": ended - made, "between": between, "inside": ended - begun}
-            found.append({**spent, **whole})
+            server.post(PATHS[kind], row)
+            whole = time.perf_counter() - begun
+            found.append({**inside, "whole": whole, "HTTP": whole - inside["inside"]})
     return found[WARMING:]
+
+
+def within(store: FeatureStore, shape: shapes.Shape, kind: str, asked: Row, spent: Times) -> Times:
+    """Seconds of each part of one request, as the server's handlers go; ``inside`` is all of them together."""
+    text = json.dumps(asked).encode()
+    spent.update(dict.fromkeys(("read", "evaluate", "model"), 0.0))
+    begun = time.perf_counter()
+    row = shape.row(body.parse(text))
+    parsed = time.perf_counter()
+    if kind == "prediction":
+        told: Any = store.predict("fraud", row).to_dict
+    else:
+        told = functools.partial(answers.vector, store.lookup("fraud", row))
+    made = time.perf_counter()
+    answers.dumps(told())
+    ended = time.perf_counter()
+    between = made - parsed - sum(spent.values())
+    return {**spent, "parse": parsed - begun, "answer": ended - made, "between": between, "inside": ended - begun}
 
 
 @contextmanager
@@ -135,22 +142,10 @@ def clocked(spent: Times) -> Iterator[None]:
         yield
 
 
-def over_http(server: ServerProcess, path: str, rows: Sequence[Row]) -> list[float]:
-    """Seconds from the client's question to its answer, both as Python objects."""
-    took = []
-    for row in [*rows[:WARMING], *rows]:
-        begun = time.perf_counter()
-        server.post(path, row)
-        took.append(time.perf_counter() - begun)
-    return took[WARMING:]
-
-
-def summed(inside: Sequence[Times], whole: Sequence[float]) -> Row:
-    """Median and 99th percentile, microseconds; of HTTP it is what the medians leave."""
-    columns = {name: [one[name] for one in inside] for name in inside[0]} | {"whole": list(whole)}
-    told = {name: {"p50": percentile(took, 50), "p99": percentile(took, 99)} for name, took in columns.items()}
-    told["HTTP"] = {"p50": round(told["whole"]["p50"] - told["inside"]["p50"], 1)}
-    return told
+def summed(taken: Sequence[Times]) -> Row:
+    """Median and 99th percentile of each part, microseconds."""
+    columns = {name: [one[name] for one in taken] for name in taken[0]}
+    return {name: {"p50": percentile(took, 50), "p99": percentile(took, 99)} for name, took in columns.items()}
 
 
 def percentile(seconds: Sequence[float], share: int) -> float:
@@ -169,7 +164,7 @@ def table(told: Mapping[str, Any]) -> str:
 
 
 def shown(cell: Mapping[str, float]) -> str:
-    return f"{cell['p50']:,.0f}" + (f" ({cell['p99']:,.0f})" if "p99" in cell else "")
+    return f"{cell['p50']:,.0f} ({cell['p99']:,.0f})"
 
 
 if __name__ == "__main__":
