@@ -94,15 +94,16 @@ def both(store: FeatureStore, server: ServerProcess, kind: str, rows: Sequence[R
     """Seconds of each part for each row, in this process and over HTTP in turn: others disturb both alike."""
     shape = shapes.request_of(compile_service(store.registry.services["fraud"], store.registry.outputs))
     found = []
+    warming = rows[:WARMING]
     spent: Times = {}
     with clocked(spent):
-        for row in [*rows[:WARMING], *rows]:
+        for row in [*warming, *rows]:
             inside = within(store, shape, kind, row, spent)
             begun = time.perf_counter()
             server.post(PATHS[kind], row)
             whole = time.perf_counter() - begun
             found.append({**inside, "whole": whole, "HTTP": whole - inside["inside"]})
-    return found[WARMING:]
+    return found[len(warming) :]
 
 
 def within(store: FeatureStore, shape: shapes.Shape, kind: str, asked: Row, spent: Times) -> Times:
