@@ -235,6 +235,7 @@ def test_materialize_says_what_it_did_and_by_which_rule(run: Run) -> None:
             "quarantined": 0,
             "vanished": [],
             "known_at": "event_time + 5m",
+            "forgotten": 0,
         }
     ]
     assert list(done["filled"]) == ["payments_by_customer"]
@@ -546,7 +547,8 @@ def test_definitions_that_print_leave_the_document_alone(run: Run, project: Path
 
 
 def test_an_unforeseen_error_is_words_and_with_debug_a_traceback(run: Run, project: Path) -> None:
-    (project / "store").write_text("a file where a folder should be")
+    (project / "store").mkdir()
+    (project / "store" / "log").write_text("a file where a folder should be")
     code, out, err = run("materialize")
     assert (code, out) == (3, "")
     assert "error: " in err
@@ -554,7 +556,7 @@ def test_an_unforeseen_error_is_words_and_with_debug_a_traceback(run: Run, proje
     assert "Traceback" in run("materialize", "--debug")[2]
     code, out, err = run("materialize", "--debug", "--json")
     assert "Traceback" in err
-    assert json.loads(out)["error"]["type"] == "FileExistsError"
+    assert json.loads(out)["error"]["type"] == "NotADirectoryError"
 
 
 def test_ctrl_c_says_in_which_state_the_store_is(run: Run, project: Path) -> None:

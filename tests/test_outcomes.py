@@ -163,8 +163,8 @@ def test_outcomes_come_over_http_and_meet_their_predictions(tmp_path: Path) -> N
         assert "'p2'" in conflict.json()["error"]["message"]
         wrong = server.post("/outcomes/risk", {"outcomes": [one("p3", True), one("p4", "maybe-7654", when="now")]})
         assert wrong.json()["error"]["fields"] == [
-            {"row": 1, "field": "when", "rule": "no such field"},
-            {"row": 1, "field": "outcome", "rule": "one of false, true"},
+            {"row": 2, "field": "when", "rule": "no such field"},
+            {"row": 2, "field": "outcome", "rule": "one of false, true"},
         ]
         assert "7654" not in wrong.text
         no_bodies: list[Any] = [{}, {"outcomes": {}}, {"outcomes": [1]}, {"outcomes": [], "more": 1}, [sent]]

@@ -77,6 +77,7 @@ def ingest(
     document = {"source": source, **dataclasses.asdict(done)}
     document["known_at"] = times.isoformat(done.known_at) if done.rows else None
     known = f", {counted(done.duplicates, 'row')} known already" if done.duplicates else ""
+    known += f", {counted(done.forgotten, 'row')} of forgotten entities left out" if done.forgotten else ""
     since = f", known at {document['known_at']}" if done.rows else ""
     said = f"{counted(done.rows, 'event')} accepted for {source}{known}. Position {done.position:,}{since}."
     return Answer(document, [said], "lookup SERVICE KEY=VALUE (it is seen at once)")
@@ -116,5 +117,7 @@ def _loaded(done: Mapping[str, Any]) -> Iterator[str | Table]:
         if one["vanished"]:
             files = ", ".join(one["vanished"])
             yield f"{one['source']}: gone since they were loaded, their events stay: {files}"
+        if one["forgotten"]:
+            yield f"{one['source']}: {counted(one['forgotten'], 'row')} of forgotten entities left out."
     for view, why in done["filled"].items():
         yield f"Online view {view} filled: {why}."
