@@ -14,12 +14,12 @@ _SHOWN = 3
 _CARRIED = 1000
 
 
-def conflict(source: Source, old: Mapping[str, Any], new: Mapping[str, Any]) -> BadRow:
-    """Say which columns of two events under one key differ; ``new`` may name the part that it comes from."""
+def conflict(source: Source, old: Mapping[str, Any], new: Mapping[str, Any], *, row: int = 0) -> BadRow:
+    """Say which columns of two events under one key differ; ``new`` may name its part, and is ``row`` of a batch."""
     names = [name for name in payload_names(source) if old.get(name) != new.get(name)]
     text = ", ".join(f"{name} was {_said(old.get(name))} and is {_said(new.get(name))}" for name in names)
     key = str(source.key)
-    return BadRow(str(new.get(PART) or "ingest"), 0, key, f"key {new[key]!r} is known with another payload", text)
+    return BadRow(str(new.get(PART) or "ingest"), row, key, f"key {new[key]!r} is known with another payload", text)
 
 
 def _said(value: Any) -> str:

@@ -13,7 +13,7 @@ from featurestore.arrivals import known_at
 from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
 from featurestore.deliveries import key_column, key_hashes, mark, payload_hashes
-from featurestore.errors import NotMaterialized
+from featurestore.errors import NotMaterialized, row_number
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
 from featurestore.known import entry_table, keyed, known_events
@@ -170,7 +170,7 @@ def _confirm(source: Source, table: pa.Table, log: EventLog, online: OnlineStore
             earlier = (event for event in batch[:row] if event[key] == batch[row][key])
             old = next(earlier, None) or stored.get(batch[row][key])
             if old is not None:
-                wrong.append(conflict(source, old, batch[row]))
+                wrong.append(conflict(source, old, batch[row], row=row_number(row)))
         if wrong:
             raise refusal_of_batch(source, wrong)
 

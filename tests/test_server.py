@@ -109,8 +109,9 @@ def test_events_are_answered_for_and_counted_once(shared: Running) -> None:
     again = shared.post("/events/payments", {"rows": [event, event | {"id": "e2"}]}).json()
     assert (first["rows"], first["duplicates"]) == (1, 0)
     assert (again["rows"], again["duplicates"], again["position"]) == (1, 1, first["position"] + 1)
-    conflict = shared.post("/events/payments", event | {"amount": 6.0})
+    conflict = shared.post("/events/payments", {"rows": [event | {"id": "e2"}, event | {"amount": 6.0}]})
     assert (conflict.status_code, conflict.json()["error"]["code"]) == (409, "conflict")
+    assert [(one["row"], one["field"]) for one in conflict.json()["error"]["fields"]] == [(2, "id")]
     assert shared.post("/features/counts", {"customer": 77}).json()["features"] == {"payments_made": 2}
     refused = shared.post("/events/payments", {"rows": [event | {"id": "e3"}, event | {"id": "e4", "amount": -7654}]})
     (field,) = refused.json()["error"]["fields"]
