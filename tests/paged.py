@@ -1,6 +1,7 @@
 """A project whose words and values try to break out of a page, its server, and a reader of pages."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -186,3 +187,9 @@ class Page(HTMLParser):
         self.text += data
         if {"td", "th"} & set(self._open):
             self.rows[-1][-1] += data
+
+
+def written(text: str) -> Any:
+    """The value that a cell shows: JSON, or a line for each key of a map."""
+    lines = [line.strip().rpartition(" = ") for line in text.strip().splitlines()]
+    return json.loads(text) if lines[0][1] == "" else {key: json.loads(one) for key, _, one in lines if key}

@@ -1,13 +1,12 @@
 """The pages in a real browser: without scripts, within their policy, by keyboard, on a phone, in the dark."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from paged import AT, EVIL, ROW, query, site
+from paged import AT, EVIL, ROW, query, site, written
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, sync_playwright
 from served import Running
 
@@ -151,7 +150,7 @@ def test_a_form_filled_in_by_keyboard_answers_what_post_features_does(watched: W
     answer = server.post("/features/fraud", row, params={"as_of": AT}).json()
     names = page.locator("table.answer tbody th").all_inner_texts()
     values = page.locator("table.answer tbody td").all_inner_texts()
-    assert {name: json.loads(value) for name, value in zip(names, values, strict=True)} == answer["features"]
+    assert {name: written(value) for name, value in zip(names, values, strict=True)} == answer["features"]
     assert page.get_by_label("customer").input_value() == EVIL
     page.get_by_role("link", name="spent_30d").first.click()
     assert page.locator("h2#explained").inner_text() == "Why spent_30d is 42.5"

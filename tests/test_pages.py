@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
-from paged import AT, EVIL, ROW, Page, query, site
+from paged import AT, EVIL, ROW, Page, query, site, written
 from served import Running, running, write_project
 
 from featurestore import times
@@ -134,12 +134,6 @@ def answered(shown: Page) -> dict[str, Any]:
     begin = shown.rows.index(["choose a value to see why", "it is"])
     count = 7
     return {name: written(value) for name, value in shown.rows[begin + 1 : begin + 1 + count]}
-
-
-def written(text: str) -> Any:
-    """The value that a cell shows: JSON, or a line for each key of a map."""
-    lines = [line.strip().rpartition(" = ") for line in text.strip().splitlines()]
-    return json.loads(text) if lines[0][1] == "" else {key: json.loads(one) for key, _, one in lines if key}
 
 
 @pytest.mark.parametrize(
