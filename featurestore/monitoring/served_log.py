@@ -92,7 +92,7 @@ class ServedLog:
 
     def read(self, wanted: Wanted = Wanted(), *, last: int | None = None) -> Served:
         """Read the rows that are wanted; with ``last`` that many of the newest."""
-        tables, origins, damaged, lost = [_EMPTY], {}, [], 0
+        tables, origins, damaged, lost = [_COLUMNS.empty_table()], {}, [], 0
         for path, ends in self._files():
             if (wanted.since is not None and ends < wanted.since) or (last and _enough(tables, last, ends)):
                 break  # newest first: what follows is older
@@ -138,7 +138,7 @@ class ServedLog:
 
 
 _ALWAYS = 2**63 - 1
-_EMPTY = SCHEMA.append(pa.field(ORIGIN, pa.string())).empty_table()
+_COLUMNS = SCHEMA.append(pa.field(ORIGIN, pa.string()))  # a table made here would make Arrow import pandas
 
 
 def _part(path: Path) -> Part | None:
