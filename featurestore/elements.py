@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +34,7 @@ class Elements(Operand):
         ranges, given = together(~self.is_null(), self, value)
         filled = elementwise.where(*given)
         if not isinstance(value, Operand) or value.values.valid is None:
-            filled = replace(filled, valid=None)
+            filled = Values(filled.kind, filled.data, None, filled.categories)
         return type(self)(filled, ranges, self.tally)
 
     def is_in(self, choices: Sequence[Any]) -> Self:

@@ -3,8 +3,7 @@
 The training-set builder calls :func:`evaluate` with a million rows, a lookup with one. Nothing else computes a feature.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,7 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 _INT64 = (-(2**63), 2**63 - 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Spine:
     """Rows that ask: ``as_of`` in microseconds UTC, shape ``(n,)``, and the plan's key and request columns.
 
@@ -79,7 +78,8 @@ def evaluate(
             look = (step.keyed, step.feature.windows, step.feature.offset)
             if look not in windows:
                 windows[look] = _windows(step, spine, viewpoints[step.keyed.view.name], entities[step.keyed])
-            made |= _window_step(step, windows[look], len(spine), counts)
+            values = _reduced(step.feature, windows[look], counts)  # one call for all windows of the family
+            made.update(zip(step.outputs, values.parts(len(step.outputs)), strict=True))
         else:
             made[step.output] = _row_step(step, made, len(spine), counts)
     for ahead in plan.labels:
@@ -112,19 +112,13 @@ def _ahead(label: Label, spine: Spine, viewpoint: Viewpoint, entity: IntArray) -
     )
 
 
-def _window_step(step: WindowStep, window: Window, rows: int, counts: dict[str, int]) -> dict[str, Values]:
-    """One call of the function for all windows of the family."""
-    values = _reduced(step.feature, window, counts)
-    if len(step.outputs) == 1:
-        return {step.outputs[0]: values}
-    return {output: values.take(slice(part * rows, (part + 1) * rows)) for part, output in enumerate(step.outputs)}
-
-
 def _reduced(declared: WindowFeature | Label, window: Window, counts: dict[str, int]) -> Values:
     """One value of each window."""
     before = window.not_finite
-    with _blamed(declared):
+    try:
         values = window.result(declared.function(window))
+    except Exception as error:
+        raise _blamed(declared, error) from error
     if window.not_finite > before:
         counts[declared.name] = counts.get(declared.name, 0) + window.not_finite - before
     if values.kind != declared.kind:
@@ -138,37 +132,33 @@ def _reduced(declared: WindowFeature | Label, window: Window, counts: dict[str, 
 def _row_step(step: RowStep, made: Mapping[str, Values], rows: int, counts: dict[str, int]) -> Values:
     inputs = [made[name] for name in step.inputs]
     feature = step.feature
-    with _blamed(feature):
+    try:
         if feature.on_arrays:
             results = _array_result(feature, feature.function(*map(_as_array, inputs)), rows)
         elif inputs:
             results = list(map(feature.function, *map(_as_scalars, inputs)))
         else:
             results = [feature.function() for _ in range(rows)]
+    except Exception as error:
+        raise _blamed(feature, error) from error
     return _checked(feature, results, counts)
 
 
-@contextmanager
-def _blamed(declared: Feature | Label) -> Iterator[None]:
+def _blamed(declared: Feature | Label, error: Exception) -> Exception:
     """What a user's function raises names what it declares, file and line."""
-    try:
-        yield
-    except FeatureStoreError:
-        raise
-    except Exception as error:
-        raise DefinitionError(
-            f"{located(declared.function)}: {declared.what} {declared.name!r} raised {type(error).__name__}: {error}"
-        ) from error
+    if isinstance(error, FeatureStoreError):
+        return error
+    return DefinitionError(
+        f"{located(declared.function)}: {declared.what} {declared.name!r} raised {type(error).__name__}: {error}"
+    )
 
 
 def _as_scalars(values: Values) -> list[Any]:
     """Python scalars; a missing float is nan, any other missing value is None (S8), in a map too."""
     if values.kind == "map[float]":
         return [{key: np.nan if one is None else one for key, one in row.items()} for row in values.to_list()]
-    if values.kind == "float":
-        data = values.data if values.valid is None else np.where(values.valid, values.data, np.nan)
-        return list(data.tolist())
-    return values.to_list()
+    items = values.to_list()
+    return [np.nan if one is None else one for one in items] if values.kind == "float" else items
 
 
 def _as_array(values: Values) -> np.ndarray[Any, Any]:

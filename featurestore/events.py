@@ -14,7 +14,7 @@ from featurestore.values import Values
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Events:
     """Sorted events of ``len(starts) - 1`` entities; entity ``e`` owns rows ``starts[e]:starts[e + 1]``.
 

@@ -5,9 +5,7 @@ correctly rounded (S13), so the ways below may be chosen by cost alone: none can
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -15,7 +13,7 @@ import numpy as np
 
 from featurestore.errors import IntegerOverflow
 from featurestore.exact import ExactSums, fsum, two_product, two_sum
-from featurestore.values import Values, nulls
+from featurestore.values import FEW, Values, nulls, scalars
 
 Array = np.ndarray[Any, Any]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -31,44 +29,44 @@ _LEAST_SQUARES = 2.0**-700
 _ERROR = 2.0**-97
 
 
-@dataclass(eq=False)
 class Spans:
     """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once."""
 
-    values: Values
-    lo: IntArray
-    hi: IntArray
-    made: dict[str, Any] = field(default_factory=dict)
+    __slots__ = ("_counts", "_float_sums", "_parts", "few", "hi", "lo", "made", "pairs", "values")
 
-    @cached_property
+    def __init__(self, values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any] | None = None) -> None:
+        self.values, self.lo, self.hi = values, lo, hi
+        self.made: dict[str, Any] = {} if made is None else made
+        self.few = len(lo) <= FEW_RANGES and len(values) <= FEW_PAIRS
+        self.pairs: Sequence[tuple[int, int]] = ()
+        if self.few:
+            self.pairs = list(zip(lo.tolist(), hi.tolist(), strict=True))
+            self.few = sum([stop - start for start, stop in self.pairs]) <= FEW_PAIRS
+        self._counts: IntArray | None = None
+        self._float_sums: Any = None
+        self._parts: list[list[Any]] | None = None
+
+    @property
     def counts(self) -> IntArray:
         """Length of each range."""
-        return self.hi - self.lo
+        if self._counts is None:
+            self._counts = self.hi - self.lo
+        return self._counts
 
-    @cached_property
-    def few(self) -> bool:
-        """Whether a loop over the ranges is cheaper than arrays over all values: a lookup's case."""
-        return len(self.lo) <= FEW_RANGES and len(self.values) <= FEW_PAIRS and int(self.counts.sum()) <= FEW_PAIRS
+    @property
+    def float_sums(self) -> Any:
+        """Correctly rounded sums of floats; infinite past the largest double. A list where ranges are few."""
+        if self._float_sums is None:
+            if self.few:
+                self._float_sums = [fsum(part) for part in self.parts()]
+            else:
+                exact: ExactSums = self.once("sums", lambda: ExactSums(self.values.data))
+                self._float_sums = exact.rounded(self.lo, self.hi)
+        return self._float_sums
 
-    @cached_property
-    def pairs(self) -> list[tuple[int, int]]:
-        """The ranges as Python integers."""
-        return list(zip(self.lo.tolist(), self.hi.tolist(), strict=True))
-
-    @cached_property
-    def float_sums(self) -> FloatArray:
-        """Correctly rounded sums of floats; infinite past the largest double."""
-        if self.few:
-            return np.array([fsum(part) for part in self.parts()], np.float64)
-        exact: ExactSums = self.once("sums", lambda: ExactSums(self.values.data))
-        return exact.rounded(self.lo, self.hi)
-
-    @cached_property
+    @property
     def integer_sums(self) -> tuple[IntArray, IntArray]:
         """High and low halves of integer sums: a sum is ``high * 2**32 + low``, exactly."""
-        if self.few:
-            sums = [sum(part) for part in self.parts()]
-            return np.array([one >> 32 for one in sums], np.int64), np.array([one & _LOW for one in sums], np.int64)
 
         def prefixes() -> list[IntArray]:
             data = self.values.data.astype(np.int64)
@@ -77,10 +75,12 @@ class Spans:
         high, low = self.once("integers", prefixes)
         return high[self.hi] - high[self.lo], low[self.hi] - low[self.lo]
 
-    def parts(self) -> Iterable[list[Any]]:
+    def parts(self) -> list[list[Any]]:
         """Each range's values as Python scalars (codes for strings, microseconds for datetimes)."""
-        items = self.once("items", self.values.data.tolist)
-        return [items[start:stop] for start, stop in self.pairs]
+        if self._parts is None:
+            items = self.once("items", self.values.data.tolist)
+            self._parts = [items[start:stop] for start, stop in self.pairs]
+        return self._parts
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what ``make`` gave the first time, for whatever ranges of these values."""
@@ -106,7 +106,13 @@ def _squeezed(values: Values) -> tuple[Values, IntArray | None]:
 
 def count(spans: Spans) -> Values:
     """Count the values; 0 on an empty range."""
-    return Values("int", spans.counts)
+    return lengths(spans.lo, spans.hi)
+
+
+def lengths(lo: IntArray, hi: IntArray) -> Values:
+    """Length of each range."""
+    counts = hi - lo
+    return scalars("int", counts.tolist(), nullable=False) if len(counts) <= FEW else Values("int", counts)
 
 
 def total(spans: Spans) -> Values:
@@ -118,30 +124,44 @@ def total(spans: Spans) -> Values:
         If a sum of integers does not fit int64.
     """
     if spans.values.kind == "float":
-        return finite(spans.float_sums)
+        return finite_scalars(spans.float_sums) if spans.few else finite(spans.float_sums)
+    if spans.few:
+        sums = [sum(part) for part in spans.parts()]
+        outside = [one for one in sums if not -(2**63) <= one < 2**63]
+        if outside:
+            raise _overflow(outside[0], len(outside), len(sums))
+        return scalars("int", sums, nullable=False)
     high, low = spans.integer_sums
     top = high + (low >> 32)
-    outside = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
-    if len(outside):
-        worst = (int(high[outside[0]]) << 32) + int(low[outside[0]])
-        raise IntegerOverflow(
-            f"An integer sum is {worst}, past int64 ({len(outside)} of {len(high)} windows). Make the column float, "
-            "or sum a shorter window."
-        )
+    beyond = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
+    if len(beyond):
+        raise _overflow((int(high[beyond[0]]) << 32) + int(low[beyond[0]]), len(beyond), len(high))
     return Values("int", (high << 32) + low)
+
+
+def _overflow(worst: int, many: int, ranges: int) -> IntegerOverflow:
+    return IntegerOverflow(
+        f"An integer sum is {worst}, past int64 ({many} of {ranges} windows). Make the column float, or sum a shorter "
+        "window."
+    )
 
 
 def mean(spans: Spans) -> Values:
     """Sum divided by count; null on an empty range. Integers: the exact quotient, correctly rounded."""
+    if spans.few:
+        sums = spans.float_sums if spans.values.kind == "float" else [sum(part) for part in spans.parts()]
+        return finite_scalars(
+            [one / len(part) if part else None for one, part in zip(sums, spans.parts(), strict=True)]
+        )
     counts = spans.counts
     if spans.values.kind == "float":
         with np.errstate(all="ignore"):
             return finite(spans.float_sums / counts, counts > 0)
     high, low = spans.integer_sums
-    sums = (high + (low >> 32)).astype(np.float64) * 2.0**32 + (low & _LOW)
+    halves = (high + (low >> 32)).astype(np.float64) * 2.0**32 + (low & _LOW)
     with np.errstate(all="ignore"):
-        means = sums / counts
-    for row in np.flatnonzero(np.abs(sums) >= 2.0**52).tolist():
+        means = halves / counts
+    for row in np.flatnonzero(np.abs(halves) >= 2.0**52).tolist():
         if counts[row]:
             means[row] = ((int(high[row]) << 32) + int(low[row])) / int(counts[row])
     return finite(means, counts > 0)
@@ -163,10 +183,10 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
     Null with ``ddof`` values or fewer, and past the largest double. Computed in doubled doubles with an error bound;
     where that bound reaches a rounding boundary, in integers.
     """
+    if spans.few:
+        return finite_scalars(_few_variances(spans, ddof))
     counts = spans.counts
     enough = counts > max(ddof, 0)
-    if spans.few:
-        return finite(_few_variances(spans, ddof, enough), enough)
     with np.errstate(all="ignore"):
         result, safe = _variance_in_doubles(spans, ddof)
     for row in np.flatnonzero(enough & ~safe).tolist():
@@ -178,17 +198,23 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
 def deviation(spans: Spans, ddof: int = 1) -> Values:
     """Square root of :func:`variance`."""
     squared = variance(spans, ddof)
+    if spans.few:
+        return scalars("float", [None if one is None else math.sqrt(one) for one in squared.to_list()])
     return Values("float", np.sqrt(squared.data), squared.valid)
 
 
 def some(spans: Spans) -> Values:
     """Whether any value is true; null on an empty range."""
+    if spans.few:
+        return scalars("bool", [any(part) if part else None for part in spans.parts()])
     high, low = spans.integer_sums
     return _masked("bool", (high + low) > 0, spans.counts > 0)
 
 
 def every(spans: Spans) -> Values:
     """Whether all values are true; null on an empty range."""
+    if spans.few:
+        return scalars("bool", [all(part) if part else None for part in spans.parts()])
     high, low = spans.integer_sums
     return _masked("bool", (high + low) == spans.counts, spans.counts > 0)
 
@@ -196,7 +222,7 @@ def every(spans: Spans) -> Values:
 def distinct(spans: Spans) -> Values:
     """Count the different values: those whose previous equal lies before the range. 0 on an empty range."""
     if spans.few:
-        return Values("int", np.array([len(set(part)) for part in spans.parts()], np.int64))
+        return scalars("int", [len(set(part)) for part in spans.parts()], nullable=False)
     previous = spans.once("previous", lambda: _previous_equal(spans.values.data))
 
     def new_ones(index: IntArray, lo: IntArray) -> Array:
@@ -216,7 +242,10 @@ def pick(values: Values, lo: IntArray, hi: IntArray, place: int) -> Values:
 def each(spans: Spans, function: Callable[[Any], Any]) -> list[Any]:
     """Call ``function`` on each range's values, a fresh array (objects for text and datetimes); ``None`` if empty."""
     plain = spans.once("plain", lambda: _plain(spans.values))
-    return [function(plain[start:stop].copy()) if stop > start else None for start, stop in spans.pairs]
+    return [
+        function(plain[start:stop].copy()) if stop > start else None
+        for start, stop in zip(spans.lo.tolist(), spans.hi.tolist(), strict=True)
+    ]
 
 
 def _plain(values: Values) -> Array:
@@ -263,7 +292,10 @@ def covered(lo: IntArray, hi: IntArray, count: int) -> Array:
 
 
 def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
-    values, counts = spans.values, spans.counts
+    values = spans.values
+    if spans.few and values.kind in ("bool", "int", "float"):
+        return scalars(values.kind, [extreme(part) if part else None for part in spans.parts()])
+    counts = spans.counts
     if spans.few:
         found = np.array([extreme(part, default=0) for part in spans.parts()], values.data.dtype)
         return Values(values.kind, found, counts > 0, values.categories)
@@ -320,18 +352,17 @@ def _outside(data: FloatArray) -> Array:
     return np.asarray((magnitude > _SQUARES_EXACT[1]) | ((magnitude < _SQUARES_EXACT[0]) & (magnitude > 0)))
 
 
-def _few_variances(spans: Spans, ddof: int, enough: Array) -> FloatArray:
+def _few_variances(spans: Spans, ddof: int) -> list[float | None]:
     """Variances by differences of integer prefix sums of the values and of their squares."""
     whole, scale = integers(spans.once("items", spans.values.data.tolist))
     sums = [0, *accumulate(whole)]
     squares = [0, *accumulate(one * one for one in whole)]
-    return np.array(
-        [
-            _quotient(hi - lo, sums[hi] - sums[lo], squares[hi] - squares[lo], scale, ddof) if there else 0.0
-            for (lo, hi), there in zip(spans.pairs, enough.tolist(), strict=True)
-        ],
-        np.float64,
-    )
+    return [
+        _quotient(hi - lo, sums[hi] - sums[lo], squares[hi] - squares[lo], scale, ddof)
+        if hi - lo > max(ddof, 0)
+        else None
+        for lo, hi in spans.pairs
+    ]
 
 
 def integers(items: list[Any]) -> tuple[list[int], int]:
@@ -371,6 +402,11 @@ def finite(data: FloatArray, valid: Array | None = None) -> Values:
     """Floats, null where they are not finite or not ``valid``."""
     known = np.isfinite(data) if valid is None else valid & np.isfinite(data)
     return Values("float", np.where(known, data, 0.0) + 0.0, known)
+
+
+def finite_scalars(items: Iterable[float | None]) -> Values:
+    """Floats, null where they are not finite."""
+    return scalars("float", [None if one is None or not -math.inf < one < math.inf else one + 0.0 for one in items])
 
 
 def _masked(kind: Any, data: Array, valid: Array, categories: Array | None = None) -> Values:

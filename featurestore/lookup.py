@@ -67,7 +67,7 @@ def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     return Prepared(plan, fingerprint, unpackers, signatures, {view.name: plan.reach(view) for view in plan.views})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Found:
     """Rows, and what one read of the online store found for them: all that :func:`evaluate` is given."""
 
@@ -125,39 +125,37 @@ def find(
     NotMaterialized
         If the online store has not been filled for this service, or was for other declarations, or lacks events.
     """
-    asked = np.broadcast_to(np.asarray(now if as_of is None else as_of, np.int64), (len(rows),))
+    given = now if as_of is None else as_of
+    asked = np.full(len(rows), given, np.int64) if isinstance(given, int) else np.array(given, np.int64)
     typed = spine.from_rows(service.plan, rows, asked)
-    texts = {keyed: keys.texts_of([typed.columns[name] for name in keyed.columns]) for keyed in service.plan.keyed}
     wants: dict[str, dict[str, int]] = {view: {} for view in service.unpackers}
-    for keyed, found in texts.items():
+    entities: dict[Keyed, IntArray] = {}
+    for keyed in service.plan.keyed:
         places = wants[keyed.view.name]
-        for text in found:
-            if text is not None:
-                places.setdefault(text, len(places))
-    oldest = int(asked.min())
-    reaches = {view: None if whole else reach for view, reach in service.reaches.items()}
-    since = {view: None if reach is None else oldest - reach for view, reach in reaches.items()}
+        entities[keyed] = _indices(keys.texts_of([typed.columns[name] for name in keyed.columns]), places)
+    oldest = given if isinstance(given, int) else int(asked.min())
+    since = {view: None if whole or reach is None else oldest - reach for view, reach in service.reaches.items()}
     try:
         snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"Key {error.object!r} is no valid text: it has a lone surrogate.") from error
-    asked = _instants(asked, now, snapshot.stamp, given=as_of is not None)
-    _check_retained(service, int(asked.min()), snapshot.views, untouched)
+    asked = _instants(asked, now, snapshot.stamp, as_of)
+    _check_retained(service, int(asked[0]) if len(asked) == 1 else int(asked.min()), snapshot.views, untouched)
     events: dict[str, Events] = {
         view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
     }
-    entities = {keyed: _indices(found, wants[keyed.view.name]) for keyed, found in texts.items()}
     return Found(Spine(asked, typed.columns), events, entities, snapshot.position)
 
 
-def _instants(asked: IntArray, now: int, stamp: int, *, given: bool) -> IntArray:
+def _instants(asked: IntArray, now: int, stamp: int, as_of: Sequence[int] | int | None) -> IntArray:
     """T of each row: what was acknowledged lies before it, also where machines' clocks disagree (S10)."""
     newest = max(now, stamp + 1)
-    if not given:
+    if as_of is None:
         return np.full(len(asked), newest, np.int64)
-    if int(asked.max()) > newest:
-        raise AsOfError(f"as_of {times.isoformat(int(asked.max()))} is in the future: it is {times.isoformat(newest)}.")
-    return np.array(asked)
+    latest = as_of if isinstance(as_of, int) else int(asked.max())
+    if latest > newest:
+        raise AsOfError(f"as_of {times.isoformat(latest)} is in the future: it is {times.isoformat(newest)}.")
+    return asked
 
 
 def _check_retained(
@@ -191,16 +189,16 @@ def _not_filled(view: SourceBy, what: str) -> NotMaterialized:
     )
 
 
-def _indices(texts: Sequence[str | None], places: Mapping[str, int]) -> IntArray:
-    return np.array([-1 if text is None else places[text] for text in texts], np.int64)
+def _indices(texts: Sequence[str | None], places: dict[str, int]) -> IntArray:
+    """Number each row's entity, -1 for none; ``places`` numbers the keys in the order they are met."""
+    return np.array([-1 if text is None else places.setdefault(text, len(places)) for text in texts], np.int64)
 
 
 def _vectors(service: Prepared, made: Mapping[str, Values], asked: IntArray, position: int) -> list[Vector]:
-    names = list(made)
-    columns = [one.to_list() for one in made.values()]
-    moments = [times.to_datetime(one) for one in asked.tolist()]
-    rows = zip(*columns, strict=True) if columns else iter([()] * len(asked))
+    columns = {name: one.to_list() for name, one in made.items()}
     return [
-        Vector(dict(zip(names, row, strict=True)), at, position, service.fingerprint)
-        for row, at in zip(rows, moments, strict=True)
+        Vector(
+            {name: items[row] for name, items in columns.items()}, times.to_datetime(at), position, service.fingerprint
+        )
+        for row, at in enumerate(asked.tolist())
     ]

@@ -33,6 +33,8 @@ _NUMPY_NAMES = {
     "polyfit": "slope",
 }
 _SHOWN = 10
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+LookArrays = tuple[IntArray, IntArray, IntArray, Flags]
 
 
 @dataclass(eq=False)
@@ -43,21 +45,53 @@ class Tally:
     of_test: bool = False
 
 
-@dataclass(eq=False)
 class Looks:
     """When each row looks: T, and the edges of its window; microseconds UTC, shape ``(rows,)``.
 
-    ``whole`` where the window is the whole history; ``begin`` is 0 there.
+    ``whole`` where the window is the whole history; ``begin`` is 0 there. The four arrays are made when asked for: most
+    features never do.
     """
 
-    as_of: IntArray
-    begin: IntArray
-    end: IntArray
-    whole: np.ndarray[Any, np.dtype[np.bool_]]
+    __slots__ = ("_made", "_make", "rows")
+
+    def __init__(self, rows: int, make: Callable[[], LookArrays]) -> None:
+        self.rows = rows
+        self._make = make
+        self._made: LookArrays | None = None
+
+    @classmethod
+    def of(cls, as_of: IntArray, begin: IntArray, end: IntArray, whole: Flags) -> "Looks":
+        """Looks whose arrays are at hand."""
+        return cls(len(as_of), lambda: (as_of, begin, end, whole))
+
+    @property
+    def as_of(self) -> IntArray:
+        """T."""
+        return self._arrays()[0]
+
+    @property
+    def begin(self) -> IntArray:
+        """Where the window begins; 0 for the whole history."""
+        return self._arrays()[1]
+
+    @property
+    def end(self) -> IntArray:
+        """Where the window ends."""
+        return self._arrays()[2]
+
+    @property
+    def whole(self) -> Flags:
+        """Whether it is the whole history."""
+        return self._arrays()[3]
 
     def at(self, rows: IntArray) -> "Looks":
         """Those of the rows at an index, such as each group's row."""
-        return Looks(self.as_of[rows], self.begin[rows], self.end[rows], self.whole[rows])
+        return Looks.of(self.as_of[rows], self.begin[rows], self.end[rows], self.whole[rows])
+
+    def _arrays(self) -> LookArrays:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 @dataclass(eq=False)

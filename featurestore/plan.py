@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from featurestore.definition import (
     AS_OF,
@@ -27,6 +28,10 @@ class Keyed:
     columns: tuple[str, ...]
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
         return hash((self.view.name, self.columns))
 
 
@@ -80,15 +85,25 @@ class ServicePlan:
     kinds: Mapping[str, tuple[Kind, bool]]
     labels: tuple[LabelStep, ...] = ()
 
-    @property
+    @cached_property
     def keyed(self) -> tuple[Keyed, ...]:
         """The views it reads, each once."""
         return tuple(dict.fromkeys(step.keyed for step in (*self.steps, *self.labels) if not isinstance(step, RowStep)))
 
-    @property
+    @cached_property
     def views(self) -> tuple[SourceBy, ...]:
         """The views it reads, each once, whatever role they are asked for."""
         return tuple({keyed.view.name: keyed.view for keyed in self.keyed}.values())
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Columns that the spine, or a lookup's row, must have."""
+        return frozenset(column.name for column in self.columns)
+
+    @cached_property
+    def keys(self) -> tuple[SpineColumn, ...]:
+        """Those of them that are entity keys."""
+        return tuple(column for column in self.columns if column.role == "key")
 
     def reach(self, view: SourceBy) -> int | None:
         """How far back from T features read the view, microseconds; ``None`` for the whole history."""
@@ -154,6 +169,7 @@ class _Compiler:
         self.columns: dict[str, SpineColumn] = {}
         self.kinds: dict[str, tuple[Kind, bool]] = {}
         self.pending: list[str] = []
+        self.keyed: dict[Keyed, Keyed] = {}
 
     def plan(self) -> ServicePlan:
         for one in self.request:
@@ -187,7 +203,8 @@ class _Compiler:
         for name, kind in zip(names, view.key_kinds, strict=True):
             self._key(name, kind, f"{view.name} of feature {feature.name!r}")
         outputs = feature.outputs if role is None else role.outputs
-        step = WindowStep(feature, Keyed(view, names), outputs)
+        keyed = Keyed(view, names)
+        step = WindowStep(feature, self.keyed.setdefault(keyed, keyed), outputs)  # one object: told apart at a glance
         for output in outputs:
             self.steps[output] = step
             self.kinds[output] = (feature.kind, feature.nullable)

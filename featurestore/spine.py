@@ -65,15 +65,11 @@ def from_rows(plan: ServicePlan, rows: Sequence[Mapping[str, Any]], as_of: IntAr
         If a row is no mapping, lacks a key, has a name that the service does not know while it lacks one that it does,
         or has request fields that are against the request schema.
     """
-    names = {column.name for column in plan.columns}
+    names = plan.names
     for place, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != names:
             _check_names(plan, row, row_number(place))
-    columns = {
-        column.name: _key_list(column, [row[column.name] for row in rows])
-        for column in plan.columns
-        if column.role == "key"
-    }
+    columns = {column.name: _key_list(column, [row[column.name] for row in rows]) for column in plan.keys}
     if plan.service.fields is not None:
         columns |= _request_rows(plan.service.fields, rows)
     return Spine(as_of, columns)

@@ -196,12 +196,12 @@ class Statistics(Elements):
     def _spans(self, what: str) -> Spans:
         """Return the values without nulls, and the ranges over them."""
         ranges = self._events(what)
-        known, spans = self.made.get("spans", (None, None))
-        if known is not ranges:  # what is made once is shared by columns of other ranges over the same events
+        found: tuple[Ranges | None, Spans | None] = self.made.get("spans", (None, None))
+        known, spans = found
+        if spans is None or known is not ranges:  # what is made is shared by columns of other ranges over these events
             spans = fold.spans_of(self.values, ranges.lo, ranges.hi, self.made)
             self.made["spans"] = (ranges, spans)
-        found: Spans = spans
-        return found
+        return spans
 
     def _times(self, what: str) -> IntArray:
         """Return the event times of the values that are not null."""
@@ -211,7 +211,7 @@ class Statistics(Elements):
     def _reduced(self, what: str, reduction: Callable[[Spans], Values], *kinds: Kind) -> Self:
         if kinds and self.values.kind not in kinds:
             raise ColumnError(f".{what}() works on {', '.join(kinds)} columns; this one is {self.values.kind}.")
-        return self._row(reduction(self._spans(what)))
+        return type(self)(reduction(self._spans(what)), None if self.ranges is None else self.ranges.groups, self.tally)
 
     def _row(self, values: Values) -> Self:
         """Values of the rows or, where they are split, of their groups."""

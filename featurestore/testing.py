@@ -82,7 +82,7 @@ def window(
     if place is not None:
         happened, known, made = happened[place], known[place], {name: one.take(place) for name, one in made.items()}
     begin = np.full(1, 0 if window is None else end - times.duration(window))
-    looks = Looks(np.full(1, end), begin, np.full(1, end), np.full(1, window is None))
+    looks = Looks.of(np.full(1, end), begin, np.full(1, end), np.full(1, window is None))
     one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), Tally(of_test=True), looks, lambda: happened)
     return Window(Frame(made, happened, known), one_row)
 

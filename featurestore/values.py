@@ -9,7 +9,6 @@ shape. Data under a null is zero. No value is NaN, infinite or -0.0 (S7).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
@@ -48,25 +47,57 @@ MAPS: dict[Kind, Kind] = {
 _INNER: dict[Kind, Kind] = {whole: kind for kind, whole in MAPS.items()}
 DTYPES |= dict.fromkeys(MAPS.values(), np.int64)
 ARROW_TYPES |= {whole: pa.map_(pa.string(), ARROW_TYPES[kind]) for kind, whole in MAPS.items()}
+FEW = 64
+"""So many values are kept as Python scalars until arrays are asked for."""
+_KEPT = ("bool", "int", "float", "str")
+Arrays = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]
 KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "str", datetime: "datetime"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Values:
     """A column of one kind: arrays of shape ``(n,)``; strings index ``categories``, which are sorted and unique.
 
     Of a map ``data`` has shape ``(n, 2)``: a row's keys and values are ``entries[lo:hi]``.
+
+    Few values may have been given as Python scalars (:func:`scalars`): of one row's values arrays cost more than all
+    else, so they are made when they are asked for.
     """
 
-    kind: Kind
-    data: np.ndarray[Any, Any]
-    valid: np.ndarray[Any, Any] | None = None
-    categories: np.ndarray[Any, Any] | None = None
-    entries: tuple["Values", "Values"] | None = None
+    __slots__ = ("_arrays", "_items", "entries", "kind")
+
+    def __init__(
+        self,
+        kind: Kind,
+        data: np.ndarray[Any, Any] | None,
+        valid: np.ndarray[Any, Any] | None = None,
+        categories: np.ndarray[Any, Any] | None = None,
+        entries: "tuple[Values, Values] | None" = None,
+        *,
+        items: tuple[list[Any], bool] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.entries = entries
+        self._arrays: Arrays | None = None if data is None else (data, valid, categories)
+        self._items = items
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """Numbers, booleans, codes of strings, microseconds UTC, or where a map's entries lie."""
+        return (self._arrays or self._made())[0]
+
+    @property
+    def valid(self) -> np.ndarray[Any, Any] | None:
+        """True where there is a value; ``None`` where the type has no nulls."""
+        return (self._arrays or self._made())[1]
+
+    @property
+    def categories(self) -> np.ndarray[Any, Any] | None:
+        """Texts that a string column's codes stand for."""
+        return (self._arrays or self._made())[2]
 
     def __len__(self) -> int:
         """Rows."""
-        return len(self.data)
+        return len(self.data) if self._items is None else len(self._items[0])
 
     @property
     def mask(self) -> np.ndarray[Any, Any]:
@@ -76,13 +107,27 @@ class Values:
     def take(self, index: np.ndarray[Any, Any] | slice) -> "Values":
         """Rows at ``index``, contiguous."""
         if isinstance(index, slice) and index.step is None:
+            if self._items is not None:
+                return scalars(self.kind, self._items[0][index], nullable=self._items[1])
             valid = None if self.valid is None else self.valid[index]
             return Values(self.kind, self.data[index], valid, self.categories, self.entries)
         valid = None if self.valid is None else np.ascontiguousarray(self.valid[index])
         return Values(self.kind, np.ascontiguousarray(self.data[index]), valid, self.categories, self.entries)
 
+    def parts(self, many: int) -> "Sequence[Values]":
+        """Give as many runs of rows of one length as there are, in order."""
+        if many == 1:
+            return (self,)
+        rows = len(self) // many
+        if self._items is None:
+            return [self.take(slice(part * rows, (part + 1) * rows)) for part in range(many)]
+        items, nullable = self._items
+        return [scalars(self.kind, items[part * rows : (part + 1) * rows], nullable=nullable) for part in range(many)]
+
     def to_list(self) -> list[Any]:
-        """Python scalars, null as ``None``, datetimes aware in UTC; a map as a dict."""
+        """Python scalars, null as ``None``, datetimes aware in UTC; a map as a dict. The list may not be changed."""
+        if self._items is not None:
+            return self._items[0]
         if self.entries is not None:
             edges, keys, held = self._own_entries(self.entries)
             pairs = list(zip(keys.to_list(), held.to_list(), strict=True))
@@ -111,12 +156,23 @@ class Values:
             return pa.DictionaryArray.from_arrays(pa.array(self.data, mask=mask), names).dictionary_decode()
         return pa.array(self.data, mask=mask).cast(ARROW_TYPES[self.kind])
 
+    def _made(self) -> "Arrays":
+        items, nullable = self._items or ([], False)
+        made = _of_items(self.kind, items, nullable=nullable)
+        self._arrays = (made.data, made.valid, made.categories)
+        return self._arrays
+
     def _own_entries(self, entries: tuple["Values", "Values"]) -> tuple[np.ndarray[Any, Any], "Values", "Values"]:
         """Where each row's entries begin and the last end, and the keys and values of all rows, one after another."""
         lengths = self.data[:, 1] - self.data[:, 0]
         edges = np.concatenate([[0], np.cumsum(lengths)])
         index = np.arange(edges[-1]) + np.repeat(self.data[:, 0] - edges[:-1], lengths)
         return edges, entries[0].take(index), entries[1].take(index)
+
+
+def scalars(kind: Kind, items: list[Any], *, nullable: bool = True) -> Values:
+    """Values of a few Python scalars as they are: of the kind (no maps), null as ``None``, and clean (S7)."""
+    return Values(kind, None, items=(items, nullable))
 
 
 def mapped(edges: np.ndarray[Any, Any], keys: Values, items: Values) -> Values:
@@ -140,6 +196,12 @@ def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
     """Values of Python scalars that are already of the kind (datetimes also as microseconds), of dicts for maps."""
+    if len(items) <= FEW and kind in _KEPT:
+        return scalars(kind, [_clean(item) for item in items] if kind == "float" else list(items), nullable=nullable)
+    return _of_items(kind, items, nullable=nullable)
+
+
+def _of_items(kind: Kind, items: Sequence[Any], *, nullable: bool) -> Values:
     if (inner := _INNER.get(kind)) is not None:
         ends = np.cumsum([0, *(len(item) for item in items)])
         keys = from_list("str", [key for item in items for key in item], nullable=False)
@@ -170,6 +232,10 @@ def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool 
         typed = typed.cast(pa.int64())
     filled = typed.fill_null(False if kind == "bool" else 0) if typed.null_count else typed
     return clean(kind, filled.to_numpy(zero_copy_only=False), valid)
+
+
+def _clean(item: Any) -> float | None:
+    return None if item is None or item != item else float(item) + 0.0  # noqa: PLR0124 NaN
 
 
 def clean(kind: Kind, data: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Values:

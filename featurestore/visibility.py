@@ -3,18 +3,24 @@
 With a million rows or with one, :func:`windows_of` gives each row one index range of the events, sorted in S5 order.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from featurestore import fold
 from featurestore.events import Events, IntArray
-from featurestore.operand import Looks, Ranges, Tally
+from featurestore.operand import LookArrays, Looks, Ranges, Tally
 from featurestore.window import Frame, Window
 
 _INT64_BITS = 63
+_ALONE = 2  # one entity's start and end
 MANY_ROWS = 1 << 14
+FEW_EVENTS = 1 << 12
+Edge = tuple[Any, bool]
 
 
 class Locator:
@@ -34,16 +40,15 @@ class Locator:
             self._span = len(self._ranks) + 3
         self._keys = self._packed(np.repeat(np.arange(entities, dtype=np.int64), np.diff(starts)), times)
 
-    def __call__(self, entity: IntArray, times: IntArray, *, after: bool) -> IntArray:
+    def __call__(self, asking: "Asking", times: IntArray, *, after: bool) -> IntArray:
         """Index of the entity's first event at or after each time; with ``after``, strictly after it."""
         if self._alone:
             return self._keys.searchsorted(times, side="right" if after else "left")
-        wanted = self._packed(entity, times + 1 if after else times)
-        if len(entity) < MANY_ROWS:
+        wanted = self._packed(asking.owner, times + 1 if after else times)
+        if asking.by_entity is None:
             return self._keys.searchsorted(wanted)
-        place = np.argsort(entity)  # rows of one entity search the same few events: three times as fast
-        found = np.empty(wanted.shape, np.int64)
-        found[..., place] = self._keys.searchsorted(wanted[..., place])
+        found = np.empty(len(wanted), np.int64)
+        found[asking.by_entity] = self._keys.searchsorted(wanted[asking.by_entity])
         return found
 
     def _packed(self, entity: IntArray, times: IntArray) -> IntArray:
@@ -55,12 +60,25 @@ class Locator:
         return np.asarray(entity * self._span + place)
 
 
+class Asking:
+    """Index of each row's entity, -1 for one without events, and what searches for them share."""
+
+    def __init__(self, entity: IntArray) -> None:
+        absent = entity < 0
+        self.entity = entity
+        self.absent = absent if absent.any() else None
+        self.owner = entity if self.absent is None else np.where(absent, 0, entity)
+        # rows of one entity search the same few events: three times as fast
+        self.by_entity = None if len(entity) < MANY_ROWS else np.argsort(self.owner)
+
+
 @dataclass(eq=False)
 class Veil:
     """A clock that hides events: event i is hidden from rows whose limit lies before ``stamps[i]``."""
 
     stamps: IntArray
     so_far: Locator
+    in_order: bool
 
 
 @dataclass(eq=False)
@@ -83,16 +101,34 @@ class Viewpoint:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.frame = Frame(events.columns, events.event_time, events.known_at)
-        self.by_event_time = Locator(events.starts, events.event_time)
-        self.in_order = True
-        self.known = self._veil(events.known_at)
-        self.published = None if events.position is None else self._veil(events.position)
+        self.lists = _in_order(events) if len(events) <= FEW_EVENTS and len(events.starts) == _ALONE else None
+        self._asking: Asking | None = None
+
+    def asking(self, entity: IntArray) -> Asking:
+        """Rows that ask by this index; the same object for the same one."""
+        if self._asking is None or self._asking.entity is not entity:
+            self._asking = Asking(entity)
+        return self._asking
+
+    @cached_property
+    def by_event_time(self) -> Locator:
+        """Finds events by event_time."""
+        return Locator(self.events.starts, self.events.event_time)
+
+    @cached_property
+    def known(self) -> Veil:
+        """What hides events until they are known."""
+        return self._veil(self.events.known_at)
+
+    @cached_property
+    def published(self) -> Veil | None:
+        """What hides events from rows that ask as of earlier positions."""
+        return None if self.events.position is None else self._veil(self.events.position)
 
     def _veil(self, stamps: IntArray) -> Veil:
         """Locate by the latest stamp so far: where it is past a limit, something before is hidden."""
         so_far = _running_maximum(self.events.starts, stamps)
-        self.in_order &= so_far is stamps
-        return Veil(stamps, Locator(self.events.starts, so_far))
+        return Veil(stamps, Locator(self.events.starts, so_far), in_order=so_far is stamps)
 
 
 def windows_of(
@@ -112,13 +148,15 @@ def windows_of(
     ``<=`` in all three (S3, S4). With a ``position`` per row, it must also lie at or before that (S10). ``entity``
     indexes the events' entities, -1 for one without events.
     """
-    absent = entity < 0
-    owner = np.where(absent, 0, entity)
-    end = as_of - offset
-    limits = [Limit(viewpoint.known, as_of, inclusive), *_published(viewpoint, position)]
-    hi = viewpoint.by_event_time(owner, end, after=inclusive)
-    lo, looks = _begins(viewpoint, owner, end, windows), _looks(as_of, end, windows)
-    return _seen(viewpoint, owner, absent, looks, lo, hi, limits)
+    looks = _looks(as_of, as_of - offset, windows)
+    if len(as_of) == 1 and viewpoint.lists is not None and position is None:
+        return _one_row(viewpoint, looks, int(entity[0]), _edges(int(as_of[0]), windows, offset, inclusive=inclusive))
+    ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
+    asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
+    limits = [Limit(viewpoint.known, *known), *_published(viewpoint, position)]
+    starts = viewpoint.events.starts
+    lo = np.stack([starts[asking.owner] if edge is None else locate(asking, edge[0], after=edge[1]) for edge in begins])
+    return _seen(viewpoint, asking, looks, lo, locate(asking, ends[0], after=ends[1]), limits)
 
 
 def windows_ahead(
@@ -137,12 +175,42 @@ def windows_ahead(
     is on the features' side of T or on this one, never on both. When it became known does not matter; a ``position``
     per row hides what was published later (S10).
     """
-    absent = entity < 0
-    owner = np.where(absent, 0, entity)
-    begin = as_of + offset
-    lo, hi = (viewpoint.by_event_time(owner, edge, after=inclusive) for edge in (begin, begin + horizon))
+    asking, begin = viewpoint.asking(entity), as_of + offset
+    lo, hi = (viewpoint.by_event_time(asking, edge, after=inclusive) for edge in (begin, begin + horizon))
     looks = _looks(as_of, begin + horizon, [horizon])
-    return _seen(viewpoint, owner, absent, looks, lo[np.newaxis], hi, _published(viewpoint, position))
+    return _seen(viewpoint, asking, looks, lo[np.newaxis], hi, _published(viewpoint, position))
+
+
+def _edges(
+    as_of: Any, windows: Sequence[int | None], offset: int, *, inclusive: bool
+) -> tuple[Edge, Edge, list[Edge | None]]:
+    """Edges of what a row, or each of many, sees: of event_time, of known_at, and where each window begins (S3, S4).
+
+    Each is an instant and whether events at it lie before the edge.
+    """
+    end = as_of - offset
+    begins = [None if window is None else (end - window, False) for window in windows]
+    return (end, inclusive), (as_of, inclusive), begins
+
+
+def _one_row(viewpoint: Viewpoint, looks: Looks, entity: int, edges: tuple[Edge, Edge, list[Edge | None]]) -> Window:
+    """Windows of one row over one entity's few events: a lookup's case, where arrays cost more than bisection."""
+    (happened, known_at), (ends, known, begins) = viewpoint.lists or ([], []), edges
+    stop = 0 if entity < 0 else min(_place(happened, ends), _place(known_at, known))
+    lo = [0 if edge is None else min(_place(happened, edge), stop) for edge in begins]
+    frame = viewpoint.frame
+    return Window(frame, Ranges(np.array(lo), np.array([stop] * len(lo)), Tally(), looks, lambda: frame.times))
+
+
+def _place(stamps: list[int], edge: Edge) -> int:
+    at, after = edge
+    return bisect_right(stamps, at) if after else bisect_left(stamps, at)
+
+
+def _in_order(events: Events) -> tuple[list[int], list[int]] | None:
+    """Give event_time and known_at where both rise: what is known by T then is all up to a place."""
+    known_at = events.known_at.tolist()
+    return (events.event_time.tolist(), known_at) if known_at == sorted(known_at) else None
 
 
 def known_from(event_time: IntArray, known_at: IntArray, *, inclusive: bool) -> IntArray:
@@ -158,8 +226,7 @@ def _published(viewpoint: Viewpoint, position: IntArray | None) -> list[Limit]:
 
 def _seen(
     viewpoint: Viewpoint,
-    owner: IntArray,
-    absent: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    asking: Asking,
     looks: Looks,
     lo: IntArray,
     hi: IntArray,
@@ -168,12 +235,12 @@ def _seen(
     """Windows from ``lo``, shape ``(windows, rows)``, to ``hi``, shape ``(rows,)``, without what the limits hide."""
     windows, whole = len(lo), hi
     for limit in limits:
-        whole = np.minimum(whole, limit.veil.so_far(owner, limit.at, after=limit.closed))
-    if absent.any():
-        hi, whole, lo = (np.where(absent, 0, one) for one in (hi, whole, lo))
+        whole = np.minimum(whole, limit.veil.so_far(asking, limit.at, after=limit.closed))
+    if asking.absent is not None:
+        hi, whole, lo = (np.where(asking.absent, 0, one) for one in (hi, whole, lo))
     lo = lo.ravel()
     frame, stop = viewpoint.frame, _repeated(whole, windows)
-    if limits and not viewpoint.in_order:
+    if not all(limit.veil.in_order for limit in limits):
         row = _repeated(np.arange(len(hi)), windows)
         lo, stop, index = _around_hidden(lo, stop, hi[row], row, limits)
         frame = frame if index is None else frame.at(index)
@@ -182,20 +249,14 @@ def _seen(
 
 def _looks(as_of: IntArray, end: IntArray, windows: Sequence[int | None]) -> Looks:
     """When the rows look, through one window after another."""
-    whole = np.repeat([window is None for window in windows], len(as_of))
-    lengths = np.repeat([0 if window is None else window for window in windows], len(as_of))
-    ends = _repeated(end, len(windows))
-    return Looks(_repeated(as_of, len(windows)), np.where(whole, 0, ends - lengths), ends, whole)
 
+    def make() -> LookArrays:
+        whole = np.repeat([window is None for window in windows], len(as_of))
+        lengths = np.repeat([0 if window is None else window for window in windows], len(as_of))
+        ends = _repeated(end, len(windows))
+        return _repeated(as_of, len(windows)), np.where(whole, 0, ends - lengths), ends, whole
 
-def _begins(viewpoint: Viewpoint, owner: IntArray, end: IntArray, windows: Sequence[int | None]) -> IntArray:
-    """Index of the first event of each window, shape ``(windows, rows)``."""
-    lengths = np.array([0 if window is None else window for window in windows], np.int64)
-    lo = viewpoint.by_event_time(owner, end - lengths[:, np.newaxis], after=False)
-    for number, window in enumerate(windows):
-        if window is None:
-            lo[number] = viewpoint.events.starts[owner]
-    return lo
+    return Looks(len(as_of) * len(windows), make)
 
 
 def _around_hidden(

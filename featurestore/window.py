@@ -10,7 +10,7 @@ from featurestore.arithmetic import constant
 from featurestore.column import Column, groups_of
 from featurestore.errors import ColumnError, FeatureStoreError, suggest
 from featurestore.events import IntArray
-from featurestore.fold import finite
+from featurestore.fold import finite, lengths
 from featurestore.operand import Looks, Ranges, Tally, row_count, rows_of
 from featurestore.schema import Schema
 from featurestore.statistics import positive
@@ -31,8 +31,8 @@ class Frame:
 
     def column(self, name: str) -> Values:
         """Return the values of a column, at ``index`` if there is one."""
-        self.read.add(name)
         values = self.columns[name]
+        self.read.add(name)
         return values if self.index is None else values.take(self.index)
 
     def at(self, index: IntArray) -> "Frame":
@@ -55,6 +55,7 @@ class Window:
     def __init__(self, frame: Frame, ranges: Ranges) -> None:
         self._frame = frame
         self._ranges = ranges
+        self._columns: dict[str, Column] = {}  # one object each: its folds share what they make
 
     def __getattr__(self, name: str) -> Column:
         """Return a column of the events."""
@@ -122,7 +123,7 @@ class Window:
     def count(self) -> Column:
         """Count the events; 0 on an empty window."""
         ranges = self._ranges
-        return Column(Values("int", ranges.hi - ranges.lo), ranges.groups, ranges.tally)
+        return Column(lengths(ranges.lo, ranges.hi), ranges.groups, ranges.tally)
 
     def first(self, n: int) -> "Window":
         """Return the window of each row's first ``n`` events (S5); of all where there are fewer.
@@ -249,7 +250,9 @@ class Window:
         ColumnError
             If it is not one value per row.
         """
-        rows = len(self._ranges.looks.as_of)
+        rows = self._ranges.looks.rows
+        if type(returned) is Column and returned.ranges is None and len(returned.values) == rows:
+            return returned.values
         if returned is None:
             raise ColumnError("it returns None: is its `return` missing? For a feature without value return math.nan.")
         if isinstance(returned, Column):
@@ -266,10 +269,16 @@ class Window:
             raise ColumnError(f"it returns {returned!r}: return a reduction such as tx.amount.mean().") from error
 
     def _column(self, name: str) -> Column:
-        frame = self._frame
-        if name not in frame.columns:
-            raise ColumnError(f"No column named {name!r}.{suggest(name, frame.columns)}")
-        return Column(frame.column(name), self._ranges, self._ranges.tally, frame.made.setdefault(name, {}))
+        found = self._columns.get(name)
+        if found is None:
+            frame = self._frame
+            try:
+                values = frame.column(name)
+            except KeyError:
+                raise ColumnError(f"No column named {name!r}.{suggest(name, frame.columns)}") from None
+            found = Column(values, self._ranges, self._ranges.tally, frame.made.setdefault(name, {}))
+            self._columns[name] = found
+        return found
 
     def _times(self, name: str, times: IntArray) -> Column:
         index, made = self._frame.index, self._frame.made.setdefault(f".{name}", {})
@@ -291,5 +300,5 @@ def empty_window(schema: Schema, event_time: str) -> Window:
     }
     frame = Frame(columns, none, none)
     frame.read.add(event_time)
-    looks = Looks(none, none, none, np.zeros(0, np.bool_))
+    looks = Looks.of(none, none, none, np.zeros(0, np.bool_))
     return Window(frame, Ranges(none, none, Tally(), looks, lambda: none))

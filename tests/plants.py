@@ -199,7 +199,7 @@ def session_time_zone(patch: MonkeyPatch) -> None:
     real = elementwise.calendar
 
     def calendar(given: Values, part: str) -> Values:
-        shifted: Values = real(dataclasses.replace(given, data=given.data + HOUR), part)
+        shifted: Values = real(Values(given.kind, given.data + HOUR, given.valid), part)
         return shifted
 
     online(patch, lambda own: own.setattr(elementwise, "calendar", calendar))
@@ -362,7 +362,7 @@ def stamps_fall(patch: MonkeyPatch) -> None:
 @plant("S10", "now lies at, not after, the newest arrival", ORACLE)
 def now_not_after(patch: MonkeyPatch) -> None:
     real = lookup._instants
-    patch.setattr(lookup, "_instants", lambda asked, now, stamp, *, given: real(asked, now, stamp - 1, given=given))
+    patch.setattr(lookup, "_instants", lambda asked, now, stamp, as_of: real(asked, now, stamp - 1, as_of))
 
 
 @plant("S13", "sums are added in order", ORACLE, KEPT, LEAKS)

@@ -396,7 +396,7 @@ def windows(values: list[float], ranges: list[tuple[int, int]], at: Any = None) 
     lo, hi = (np.array([pair[side] for pair in ranges]) for side in (0, 1))
     frame = Frame({"x": from_list("float", values)}, stamps, stamps)
     at = np.full(len(ranges), 10**9) if at is None else at
-    looks = Looks(at, np.zeros_like(at), at, np.ones(len(at), np.bool_))
+    looks = Looks.of(at, np.zeros_like(at), at, np.ones(len(at), np.bool_))
     return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: stamps))
 
 

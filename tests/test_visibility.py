@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from featurestore import visibility
 from featurestore.events import Events
 from featurestore.values import from_list
-from featurestore.visibility import Locator, Viewpoint, windows_of
+from featurestore.visibility import Asking, Locator, Viewpoint, windows_of
 from featurestore.window import Window
 
 
@@ -135,8 +135,8 @@ def test_time_that_does_not_pack_with_the_entities_is_ranked() -> None:
     far = 2**61
     locate = Locator(np.array([0, 1, 3, 3, 5]), np.array([-far, -far, far, 0, far]))
     entity, times = np.array([0, 1, 1, 2, 3, 3]), np.array([-far, -far, far, 0, 1, far])
-    assert locate(entity, times, after=False).tolist() == [0, 1, 2, 3, 4, 4]
-    assert locate(entity, times, after=True).tolist() == [1, 2, 3, 3, 4, 5]
+    assert locate(Asking(entity), times, after=False).tolist() == [0, 1, 2, 3, 4, 4]
+    assert locate(Asking(entity), times, after=True).tolist() == [1, 2, 3, 3, 4, 5]
 
 
 def test_many_rows_are_searched_entity_by_entity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ class ViewState:
     tail_from: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Snapshot:
     """What one read saw at one position: per view and asked entity, in order, its blobs in any order.
 

@@ -65,6 +65,11 @@ class SQLiteStore:
         try:
             connection = self._connections.get()
             execute = connection.execute
+            alone = _only_key(wants)
+            if alone is not None:
+                snapshot = _read_one(connection, *alone, since)
+                if snapshot is not None:
+                    return snapshot
             execute("BEGIN")
             try:
                 position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
@@ -242,6 +247,32 @@ class SQLiteStore:
 
 _TAIL = "SELECT blob, NULL FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AND last_time >= ?2"
 _TAIL_ALONE = (_TAIL, 0)
+_ONE = "SELECT position, stamp, generation, found.* FROM state LEFT JOIN ({}) AS found"
+
+
+def _only_key(wants: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """View and key where one alone is asked for."""
+    if len(wants) != 1:
+        return None
+    ((view, keys),) = wants.items()
+    return (view, keys[0]) if len(keys) == 1 else None
+
+
+def _read_one(connection: Connection, view: str, key: str, since: Mapping[str, int | None]) -> Snapshot | None:
+    """Read one entity of one view by one statement, which is a snapshot too; ``None`` where views have changed."""
+    statement, taken = connection.statements.get(view, _TAIL_ALONE)
+    oldest = since.get(view)
+    try:
+        rows = connection.execute(
+            _ONE.format(statement), (key, _BEGINNING if oldest is None else oldest, view, taken)
+        ).fetchall()
+    except sqlite3.OperationalError:  # a run that it names is gone
+        return None
+    position, stamp, generation = rows[0][:3]
+    if generation != connection.generation:
+        return None
+    blobs = [(blob, blob_stamp) for _, _, _, blob, blob_stamp in rows if blob is not None]
+    return Snapshot(position, stamp, {view: [blobs]}, connection.views)
 
 
 def _learn_views(connection: Connection, generation: int) -> None:
