@@ -39,28 +39,40 @@ def order(entity: IntArray, event_time: IntArray, known_at: IntArray, ties: Sequ
     ``ties`` are the source's remaining columns in schema order. Equal logs give equal orders: rows that agree in every
     column cannot be told apart.
     """
-    step = _steps(entity, event_time, known_at)
-    if not (step < 0).any() and not ((step == 0).any() and ties):
+    in_order, tied = _steps(entity, event_time, known_at)
+    if in_order and not (tied.any() and ties):
         return None
-    place = np.lexsort((known_at, event_time, entity))
-    tied = _steps(entity[place], event_time[place], known_at[place]) == 0
+    if in_order:
+        place = np.arange(len(entity))
+    else:
+        place = np.lexsort((known_at, event_time, entity))
+        tied = _steps(entity[place], event_time[place], known_at[place])[1]
     if tied.any() and ties:
         member = np.concatenate([tied, [False]]) | np.concatenate([[False], tied])
         rows = np.flatnonzero(member)
         group = np.cumsum(np.concatenate([[True], ~tied]))[rows]
         chosen = place[rows]
         keys = [key for values in reversed(ties) for key in _sort_keys(values.take(chosen))]
-        place[rows] = chosen[np.lexsort((*keys, group))]
+        settled = chosen[np.lexsort((*keys, group))]
+        if in_order and (settled == chosen).all():
+            return None
+        place[rows] = settled
     return place
 
 
-def _steps(entity: IntArray, event_time: IntArray, known_at: IntArray) -> IntArray:
-    """Sign of the step from each row to the next: -1 out of order, 0 tied, 1 in order."""
-    sign = np.sign(np.diff(known_at))
+def _steps(
+    entity: IntArray, event_time: IntArray, known_at: IntArray
+) -> tuple[bool, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Whether rows are in order of the three, and which are equal to the next in all of them."""
+    rises = np.where(entity[1:] == entity[:-1], event_time[1:] > event_time[:-1], entity[1:] > entity[:-1])
+    unsure = np.flatnonzero(~rises)  # few: what is left is decided by known_at, or out of order
+    step = np.sign(known_at[unsure + 1] - known_at[unsure])
     for key in (event_time, entity):
-        above = np.sign(np.diff(key))
-        sign = np.where(above == 0, sign, above)
-    return sign
+        above = np.sign(key[unsure + 1] - key[unsure])
+        step = np.where(above == 0, step, above)
+    tied = np.zeros(len(rises), np.bool_)
+    tied[unsure[step == 0]] = True
+    return not (step < 0).any(), tied
 
 
 def _sort_keys(values: Values) -> list[np.ndarray[Any, Any]]:

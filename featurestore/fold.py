@@ -30,12 +30,17 @@ _ERROR = 2.0**-97
 
 
 class Spans:
-    """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once."""
+    """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once.
 
-    __slots__ = ("_counts", "_float_sums", "_parts", "few", "hi", "lo", "made", "pairs", "values")
+    The ranges of so many ``windows`` lie one after another for the same rows.
+    """
 
-    def __init__(self, values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any] | None = None) -> None:
-        self.values, self.lo, self.hi = values, lo, hi
+    __slots__ = ("_counts", "_float_sums", "_parts", "few", "hi", "lo", "made", "pairs", "values", "windows")
+
+    def __init__(
+        self, values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any] | None = None, windows: int = 1
+    ) -> None:
+        self.values, self.lo, self.hi, self.windows = values, lo, hi, windows
         self.made: dict[str, Any] = {} if made is None else made
         self.few = len(lo) <= FEW_RANGES and len(values) <= FEW_PAIRS
         self.pairs: Sequence[tuple[int, int]] = ()
@@ -89,12 +94,14 @@ class Spans:
         return self.made[name]
 
 
-def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any]) -> Spans:
+def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any], windows: int = 1) -> Spans:
     """Ranges over nullable values as ranges over those that are there; ``made`` keeps what all ranges share."""
     if "squeezed" not in made:
         made["squeezed"] = _squeezed(values)
     plain, before = made["squeezed"]
-    return Spans(plain, lo, hi, made) if before is None else Spans(plain, before[lo], before[hi], made)
+    if before is not None:
+        lo, hi = before[lo], before[hi]
+    return Spans(plain, lo, hi, made, windows)
 
 
 def _squeezed(values: Values) -> tuple[Values, IntArray | None]:
@@ -299,17 +306,39 @@ def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Valu
     if spans.few:
         found = np.array([extreme(part, default=0) for part in spans.parts()], values.data.dtype)
         return Values(values.kind, found, counts > 0, values.categories)
-    result = np.zeros(len(counts), values.data.dtype)
-    filled = np.flatnonzero(counts > 0)
-    if len(filled):
-        # ascending starts keep the gaps, which reduceat folds too, within one pass over the column
-        filled = filled[np.argsort(spans.lo[filled], kind="stable")]
-        edges = np.empty(2 * len(filled), np.int64)
-        edges[::2] = spans.lo[filled]
-        edges[1::2] = spans.hi[filled]
-        padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
-        result[filled] = ufunc.reduceat(padded, edges)[::2]
-    return _masked(values.kind, result, counts > 0, values.categories)
+    if not len(values) or not len(counts):
+        return nulls(values.kind, len(counts))
+    padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
+    lo, hi = _nested(spans)
+    edges = np.concatenate([lo[::-1], hi[np.newaxis]])  # of each row, from its longest window's begin to the end
+    # ascending starts keep the gaps, which reduceat folds too, within one pass over the column
+    place = None if (edges[0, 1:] >= edges[0, :-1]).all() else np.argsort(edges[0], kind="stable")
+    asked = np.ascontiguousarray((edges if place is None else edges[:, place]).T)
+    parts = ufunc.reduceat(padded, asked.ravel()).reshape(asked.shape)[:, :-1]
+    parts = np.where(asked[:, :-1] < asked[:, 1:], parts, _neutral(ufunc, padded.dtype))
+    found = ufunc.accumulate(parts[:, ::-1], axis=1).T  # a longer window is the shorter one and what comes before it
+    result = np.empty(lo.shape, padded.dtype)
+    result[:, slice(None) if place is None else place] = found
+    return _masked(values.kind, result.ravel(), counts > 0, values.categories)
+
+
+def _nested(spans: Spans) -> tuple[IntArray, IntArray]:
+    """Begins of each row's windows, shape ``(windows, rows)``, from the shortest, and their common end.
+
+    Where windows of a row do not end together, or come in another order, each is a row of its own.
+    """
+    lo, hi = spans.lo.reshape(spans.windows, -1), spans.hi.reshape(spans.windows, -1)
+    if (hi == hi[0]).all() and (lo[1:] <= lo[:-1]).all():
+        return lo, hi[0]
+    return spans.lo[np.newaxis], spans.hi
+
+
+def _neutral(ufunc: np.ufunc, dtype: np.dtype[Any]) -> Any:
+    """Value that leaves every other as it is."""
+    if dtype == np.bool_:
+        return ufunc is np.minimum
+    least, most = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.array(most if ufunc is np.minimum else least, dtype)
 
 
 def _variance_in_doubles(spans: Spans, ddof: int) -> tuple[FloatArray, Array]:

@@ -35,6 +35,29 @@ def codes_of(spine: Sequence[Values], events: Sequence[Values]) -> tuple[IntArra
     return _place(entities, asked_codes, known[:rows]), _place(entities, there_codes, known[rows:]), len(entities)
 
 
+def grouped(spine: Values, events: Values) -> tuple[IntArray, IntArray] | None:
+    """Of events in order of a key of one column: each row's entity, and where entities begin and the last one ends.
+
+    Entities are those of the events, numbered in key order; -1 stands for a row of none. ``None`` if events are in
+    another order, or have null keys.
+    """
+    data = events.data
+    if not len(data) or not events.mask.all() or (data[1:] < data[:-1]).any():
+        return None
+    starts = np.concatenate([[0], np.flatnonzero(data[1:] != data[:-1]) + 1, [len(data)]])
+    distinct = data[starts[:-1]]
+    asked, known = spine.data, spine.mask
+    if spine.kind == "str":
+        held = events.categories if events.categories is not None else np.zeros(0, object)
+        names = spine.categories if spine.categories is not None else np.zeros(0, object)
+        code = np.minimum(np.searchsorted(held, names), max(len(held) - 1, 0))
+        there = held[code] == names if len(held) else np.zeros(len(names), np.bool_)
+        known = known & there[asked] if len(names) else np.zeros(len(asked), np.bool_)
+        asked = code[asked] if len(names) else asked
+    place = np.minimum(np.searchsorted(distinct, asked), len(distinct) - 1)
+    return np.where(known & (distinct[place] == asked), place, -1), starts.astype(np.int64)
+
+
 def texts_of(columns: Sequence[Values]) -> list[str | None]:
     """Text of each row's key, ``None`` for a null one; different keys of one view have different texts."""
     lists = [_scalars(column) for column in columns]

@@ -49,13 +49,14 @@ class Looks:
     """When each row looks: T, and the edges of its window; microseconds UTC, shape ``(rows,)``.
 
     ``whole`` where the window is the whole history; ``begin`` is 0 there. The four arrays are made when asked for: most
-    features never do.
+    features never do. ``windows`` is how many lie one after another for the same rows.
     """
 
-    __slots__ = ("_made", "_make", "rows")
+    __slots__ = ("_made", "_make", "rows", "windows")
 
-    def __init__(self, rows: int, make: Callable[[], LookArrays]) -> None:
+    def __init__(self, rows: int, make: Callable[[], LookArrays], windows: int = 1) -> None:
         self.rows = rows
+        self.windows = windows
         self._make = make
         self._made: LookArrays | None = None
 

@@ -199,7 +199,7 @@ class Statistics(Elements):
         found: tuple[Ranges | None, Spans | None] = self.made.get("spans", (None, None))
         known, spans = found
         if spans is None or known is not ranges:  # what is made is shared by columns of other ranges over these events
-            spans = fold.spans_of(self.values, ranges.lo, ranges.hi, self.made)
+            spans = fold.spans_of(self.values, ranges.lo, ranges.hi, self.made, ranges.looks.windows)
             self.made["spans"] = (ranges, spans)
         return spans
 

@@ -179,7 +179,7 @@ class TrainingSets:
                     "replace=True."
                 )
             connection.execute("begin")
-            connection.register("featurestore_incoming", table)
+            connection.register("featurestore_incoming", table.combine_chunks())  # else DuckDB writes it twice
             connection.execute(f"create or replace table {_quoted(name)} as select * from featurestore_incoming")
             connection.execute("delete from featurestore_manifests where name = ?", [name])
             connection.execute(

@@ -16,6 +16,7 @@ from featurestore.values import Values
 
 KNOWN_AT = "__known_at"
 POSITION = "__position"
+MANY_EVENTS = 1 << 20
 
 
 def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]) -> tuple[Events, list[IntArray]]:
@@ -24,7 +25,8 @@ def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]
     rows = [len(columns[0]) for columns in asked]
     spine = [values.concatenate([columns[number] for columns in asked]) for number in range(len(view.key_columns))]
     there = [_converted(table, schema, column) for column in view.key_columns]
-    asking, owner, count = keys.codes_of(spine, there)
+    found = keys.grouped(spine[0], there[0]) if len(there) == 1 else None
+    asking, owner, count = keys.codes_of(spine, there) if found is None else _owners(*found)
     chosen = np.flatnonzero(owner >= 0)
     index: IntArray | None = None if len(chosen) == len(owner) else chosen
     event_time = _converted(table, schema, view.source.event_time).data
@@ -41,6 +43,18 @@ def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]
     starts = np.searchsorted(owner, np.arange(count + 1))
     events = Events(starts.astype(np.int64), event_time, known_at, TableColumns(schema, table, index), position)
     return events, np.split(asking, np.cumsum(rows)[:-1])
+
+
+def _owners(asking: IntArray, starts: IntArray) -> tuple[IntArray, IntArray, int]:
+    """Number the entities that rows ask for alone, unless most of many events are theirs: then all are kept."""
+    count = len(starts) - 1
+    wanted = np.zeros(count, np.bool_)
+    wanted[asking[asking >= 0]] = True
+    lengths = np.diff(starts)
+    if wanted.all() or (starts[-1] > MANY_EVENTS and 2 * lengths[wanted].sum() > starts[-1]):
+        return asking, np.repeat(np.arange(count), lengths), count
+    number = np.where(wanted, np.cumsum(wanted) - 1, -1)
+    return np.where(asking < 0, -1, number[asking]), np.repeat(number, lengths), int(wanted.sum())
 
 
 def pieces_of(view: SourceBy, table: pa.Table) -> Iterator[tuple[str, int, bytes]]:

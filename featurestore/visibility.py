@@ -69,7 +69,8 @@ class Asking:
         self.absent = absent if absent.any() else None
         self.owner = entity if self.absent is None else np.where(absent, 0, entity)
         # rows of one entity search the same few events: three times as fast
-        self.by_entity = None if len(entity) < MANY_ROWS else np.argsort(self.owner)
+        sorted_ = len(entity) < MANY_ROWS or bool((self.owner[1:] >= self.owner[:-1]).all())
+        self.by_entity = None if sorted_ else np.argsort(self.owner)
 
 
 @dataclass(eq=False)
@@ -77,8 +78,18 @@ class Veil:
     """A clock that hides events: event i is hidden from rows whose limit lies before ``stamps[i]``."""
 
     stamps: IntArray
-    so_far: Locator
-    in_order: bool
+    starts: IntArray
+    latest: IntArray
+
+    @property
+    def in_order(self) -> bool:
+        """Whether stamps never fall within an entity."""
+        return self.latest is self.stamps
+
+    @cached_property
+    def so_far(self) -> Locator:
+        """Finds events by the latest stamp up to each."""
+        return Locator(self.starts, self.latest)
 
 
 @dataclass(eq=False)
@@ -88,6 +99,8 @@ class Limit:
     veil: Veil
     at: IntArray
     closed: bool
+    hides_more: bool = True
+    """Whether it may hide what event_time does not: not where events are known when they happen."""
 
     def seen(self, index: IntArray, row: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Whether each row of ``row`` sees the event of ``index`` beside it."""
@@ -121,14 +134,18 @@ class Viewpoint:
         return self._veil(self.events.known_at)
 
     @cached_property
+    def known_at_once(self) -> bool:
+        """Whether every event was known when it happened."""
+        return bool(np.array_equal(self.events.event_time, self.events.known_at))
+
+    @cached_property
     def published(self) -> Veil | None:
         """What hides events from rows that ask as of earlier positions."""
         return None if self.events.position is None else self._veil(self.events.position)
 
     def _veil(self, stamps: IntArray) -> Veil:
         """Locate by the latest stamp so far: where it is past a limit, something before is hidden."""
-        so_far = _running_maximum(self.events.starts, stamps)
-        return Veil(stamps, Locator(self.events.starts, so_far), in_order=so_far is stamps)
+        return Veil(stamps, self.events.starts, _running_maximum(self.events.starts, stamps))
 
 
 def windows_of(
@@ -153,7 +170,8 @@ def windows_of(
         return _one_row(viewpoint, looks, int(entity[0]), _edges(int(as_of[0]), windows, offset, inclusive=inclusive))
     ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
-    limits = [Limit(viewpoint.known, *known), *_published(viewpoint, position)]
+    at_once = offset == 0 and viewpoint.known_at_once
+    limits = [Limit(viewpoint.known, *known, hides_more=not at_once), *_published(viewpoint, position)]
     starts = viewpoint.events.starts
     lo = np.stack([starts[asking.owner] if edge is None else locate(asking, edge[0], after=edge[1]) for edge in begins])
     return _seen(viewpoint, asking, looks, lo, locate(asking, ends[0], after=ends[1]), limits)
@@ -235,7 +253,8 @@ def _seen(
     """Windows from ``lo``, shape ``(windows, rows)``, to ``hi``, shape ``(rows,)``, without what the limits hide."""
     windows, whole = len(lo), hi
     for limit in limits:
-        whole = np.minimum(whole, limit.veil.so_far(asking, limit.at, after=limit.closed))
+        if limit.hides_more:
+            whole = np.minimum(whole, limit.veil.so_far(asking, limit.at, after=limit.closed))
     if asking.absent is not None:
         hi, whole, lo = (np.where(asking.absent, 0, one) for one in (hi, whole, lo))
     lo = lo.ravel()
@@ -256,7 +275,7 @@ def _looks(as_of: IntArray, end: IntArray, windows: Sequence[int | None]) -> Loo
         ends = _repeated(end, len(windows))
         return _repeated(as_of, len(windows)), np.where(whole, 0, ends - lengths), ends, whole
 
-    return Looks(len(as_of) * len(windows), make)
+    return Looks(len(as_of) * len(windows), make, windows=len(windows))
 
 
 def _around_hidden(
@@ -296,8 +315,10 @@ def _repeated(array: IntArray, times: int) -> IntArray:
 
 def _running_maximum(starts: IntArray, values: IntArray) -> IntArray:
     """Largest value so far within each entity; the very same array where values never fall."""
-    falls = np.flatnonzero(values[1:] < values[:-1]) + 1
-    inside = falls[~np.isin(falls, starts)] if len(falls) else falls
+    falling = values[1:] < values[:-1]
+    edges = starts[(starts > 0) & (starts < len(values))]
+    falling[edges - 1] = False  # from one entity to the next
+    inside = np.flatnonzero(falling) + 1
     if not len(inside):
         return values
     values = values.copy()

@@ -23,7 +23,7 @@ def both_ways(reduction: Reduction, kind: Kind, items: list[Any]) -> list[Any]:
     """All ranges, once by the way of few values and once by the way of many: they must agree to the bit."""
     pairs = [(lo, hi) for lo in range(len(items) + 1) for hi in range(lo, len(items) + 1)]
     few, many = spans(kind, items, pairs), spans(kind, items, pairs)
-    vars(few)["few"], vars(many)["few"] = True, False
+    few.few, many.few = True, False
     one, other = reduction(few), reduction(many)
     assert one.data.tobytes() == other.data.tobytes()
     assert one.mask.tolist() == other.mask.tolist()

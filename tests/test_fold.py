@@ -86,7 +86,7 @@ def test_text_is_ordered_by_code_point() -> None:
 @pytest.mark.parametrize("few", [True, False])
 def test_an_integer_sum_past_int64_is_an_error(*, few: bool) -> None:
     three = spans("int", [BIG, BIG, -1])
-    vars(three)["few"] = few
+    three.few = few
     with pytest.raises(IntegerOverflow, match="9223372036854775808, past int64"):
         fold.total(spans("int", [BIG, BIG]))
     assert fold.total(three).to_list() == [2**63 - 1]
@@ -129,7 +129,7 @@ def test_ranges_are_expanded_one_after_another(pairs: list[tuple[int, int]]) -> 
 def test_many_pairs_are_counted_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
     ones = spans("int", [1, 2, 1, 2], [(0, 4), (0, 0), (1, 3), (2, 4)])
-    vars(ones)["few"] = False
+    ones.few = False
     assert fold.distinct(ones).to_list() == [2, 0, 2, 2]
 
 
@@ -153,3 +153,23 @@ def test_mode_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
     items = [1, 2, 2, 1, None, 3, 3, 3]
     assert both_ways(grouping.most_frequent, "int", items) == [mode_of(part) for part in parts(items)]
+
+
+NUMBERS = st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.5, -2.5, 5e-324, 1.7976931348623157e308]))
+
+
+@settings(deadline=None)
+@given(st.lists(NUMBERS, max_size=12), st.data())
+def test_extremes_of_windows_within_each_other_are_those_of_each(
+    items: list[float | None], data: st.DataObject
+) -> None:
+    place = st.integers(0, len(items))
+    edges = data.draw(st.lists(st.lists(place, min_size=4, max_size=4), min_size=1, max_size=5))
+    rows = [sorted(row) if data.draw(st.booleans()) else row for row in edges]  # some are not within each other
+    pairs = [(min(row[2 - window], row[3]), row[3]) for window in range(3) for row in rows]
+    lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    for reduction, extreme in ((fold.minimum, min), (fold.maximum, max)):
+        nested = fold.spans_of(from_list("float", items), lo, hi, {}, windows=3)
+        nested.few = False
+        held = [[one for one in items[begin:end] if one is not None] for begin, end in pairs]
+        assert reduction(nested).to_list() == [extreme(part) if part else None for part in held]

@@ -16,11 +16,12 @@ from running import ENTITIES, Move, Running, compare, expected, logs_of, request
 from strategies import HOUR, OPERATIONS, SECOND, Asked, Scenario, scenarios
 
 from featurestore import FeatureService, FeatureStore, Source, aggregations, feature, times
+from featurestore.engine import buckets
 from featurestore.errors import AsOfError, ConflictingRows, IntegerOverflow
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events
 from featurestore.plan import Keyed, ServicePlan, compile_service, outputs_of
-from featurestore.values import from_list
+from featurestore.values import Values, from_list
 
 EXPLORE = (Phase.explicit, Phase.reuse, Phase.generate)  # no shrinking: a failure names the value and the row as it is
 
@@ -66,7 +67,21 @@ def _evaluated(
     asked = Spine(as_of, columns, np.array(positions, np.int64))
     result = evaluate(plan, asked, events, entities)
     assert tuple(result) == plan.outputs
+    cut = _in_buckets(plan, asked, events, entities)
+    assert {name: repr(one.to_list()) for name, one in cut.items()} == {
+        name: repr(one.to_list()) for name, one in result.items()
+    }
     return [list(row) for row in zip(*(column.to_list() for column in result.values()), strict=True)]
+
+
+def _in_buckets(
+    plan: ServicePlan, asked: Spine, events: Mapping[str, Events], entities: Mapping[Keyed, Any]
+) -> Mapping[str, Values]:
+    """Cut to buckets of a few rows, as the local engine cuts to buckets of a million."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buckets, "MANY_ROWS", 1)
+        patch.setattr(buckets, "AT_ONCE", 3)
+        return buckets.in_buckets(plan, asked, events, entities, {})
 
 
 def hold_one_path(scenario: Scenario) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.keys import codes_of, texts_of
+from featurestore.keys import codes_of, grouped, texts_of
 from featurestore.values import Kind, Values, from_list
 
 Pairs = list[tuple[str | None, int | None]]
@@ -26,6 +26,25 @@ def test_rows_and_events_of_one_key_share_a_code(spine: Pairs, events: Pairs) ->
     assert entities == len(keys)
     assert asked.tolist() == [keys.index(row) if row in keys else -1 for row in spine]
     assert there.tolist() == [keys.index(row) if row in keys else -1 for row in events]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["int", "str"]), st.data())
+def test_events_in_order_of_their_key_are_grouped_without_sorting(kind: Kind, data: st.DataObject) -> None:
+    keys: Any = st.integers(-3, 3) if kind == "int" else st.text("ab", max_size=2)
+    events = sorted(data.draw(st.lists(keys, min_size=1, max_size=8)))
+    spine = data.draw(st.lists(st.none() | keys, max_size=5))
+    found = grouped(from_list(kind, spine), from_list(kind, events, nullable=False))
+    assert found is not None
+    place, starts = found
+    assert starts.tolist() == [*sorted(events.index(one) for one in set(events)), len(events)]
+    distinct = sorted(set(events))
+    assert place.tolist() == [distinct.index(one) if one in distinct else -1 for one in spine]
+
+
+@pytest.mark.parametrize("events", [[2, 1], [None, 1], []])
+def test_events_in_another_order_or_with_null_keys_are_not_grouped(events: list[int | None]) -> None:
+    assert grouped(from_list("int", [1]), from_list("int", events)) is None
 
 
 def test_a_null_key_matches_nothing() -> None:

@@ -93,7 +93,7 @@ def test_var_std_and_skew_hold_their_digits_far_from_zero(mean_to_std: float, *,
     lo = np.arange(0, 390, 13, dtype=np.int64)
     hi = np.minimum(lo + chance.integers(3, 200, len(lo)), 400)
     given_spans = Spans(Values("float", data), lo, hi)
-    vars(given_spans)["few"] = few
+    given_spans.few = few
     made = [reduce(given_spans).to_list() for reduce in (fold.variance, fold.deviation, moments.skewness)]
     for start, stop, variance, deviation, skewness in zip(lo.tolist(), hi.tolist(), *made, strict=True):
         n = stop - start

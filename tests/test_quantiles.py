@@ -82,7 +82,7 @@ def test_many_long_ranges_are_those_of_sorting_each(values: int, rows: int, dist
     assert not given_spans.few
     for q in (0.0, 0.37, 0.5, 1.0):
         made = quantiles.quantile(given_spans, q).to_list()
-        for (lo, hi), found in zip(given_spans.pairs, made, strict=True):
+        for lo, hi, found in zip(given_spans.lo.tolist(), given_spans.hi.tolist(), made, strict=True):
             part = given_spans.values.data[lo:hi]
             half_way = q == 0.5 or (q * (len(part) - 1)) % 1 == 0.5
             wanted = (np.median(part) if q == 0.5 else np.quantile(part, q)) if len(part) else None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from featurestore.definition import Source
-from featurestore.evaluate import Spine, evaluate
+from featurestore.engine.buckets import in_buckets
+from featurestore.evaluate import Spine
 from featurestore.events import Events, IntArray
 from featurestore.log import EventLog
 from featurestore.plan import Keyed, ServicePlan
@@ -38,7 +39,8 @@ def over(
 
     ``arranged`` may put them in another order than S5's, or change when they were known, to see what that would change.
     """
-    return evaluate(plan, spine, *gather(plan, spine, tables, arranged), not_finite)
+    counts = {} if not_finite is None else not_finite
+    return in_buckets(plan, spine, *gather(plan, spine, tables, arranged), counts)
 
 
 def gather(
