@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, lookups, over_http, report, startup, training_sets
+from benchmarks import feast, growth, lookups, over_http, report, startup, training_sets
 from benchmarks.data import Size
 from benchmarks.report import Section
 from benchmarks.training_sets import RIVALS
@@ -23,7 +23,7 @@ def main() -> None:
         folder = Path(given.folder or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         for name, measure in BENCHMARKS.items():
-            if given.what in {name, "all"}:
+            if given.what == name or (given.what == "all" and (name != "feast" or given.feast)):
                 section = measure(folder, size_of(given), given)
                 report.show(section)
                 report.keep(given.out, section)
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     """What may be asked."""
     made = argparse.ArgumentParser(prog="python tests/benchmarks", description="Measure this and other tools in turn.")
     made.add_argument("what", choices=[*BENCHMARKS, "all", "page"], help="page: write the figures into README.md")
+    made.add_argument("--feast", action="store_true", help="all: Feast too, installed into an environment of its own")
     made.add_argument("--full", action="store_true", help=f"{FULL}, instead of {QUICK}")
     made.add_argument("--events", type=int, help="how many")
     made.add_argument("--rows", type=int, help="rows of the spine")
@@ -82,6 +83,10 @@ def _http(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return over_http.lookups(folder, size.entities, cases, given.seconds, given.rounds, given.patience)
 
 
+def _feast(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    return feast.feast(folder, size, given.requests, given.seconds, given.rounds, given.patience)
+
+
 def _startup(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return startup.start(folder, size.entities, given.rounds)
 
@@ -98,4 +103,5 @@ BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "http": _http,
     "startup": _startup,
     "growth": _growth,
+    "feast": _feast,
 }

@@ -57,10 +57,10 @@ def made(folder: Path, size: Size) -> Path:
     return target
 
 
-def recent(entities: int) -> Size:
-    """A hundred events for each of so many entities, up to the last midnight: what is looked up now."""
+def recent(entities: int, *, each: int = PER_ENTITY, rows: int = 1) -> Size:
+    """So many events for each of so many entities, up to the last midnight: what is looked up now."""
     today = int(time.time() * 1_000_000) // DAY * DAY
-    return Size(entities * PER_ENTITY, 1, entities, zipf=0.0, start=today - DAYS * DAY)
+    return Size(entities * each, rows, entities, zipf=0.0, start=today - DAYS * DAY)
 
 
 def _make(folder: Path, size: Size) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import http.client
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,11 +63,23 @@ class Client(asyncio.Protocol):
         self._next += 1
 
 
-def asking(url: str, path: str, entities: int, clients: int, seconds: float, warming: float) -> Timed:
-    """Ask for the features of random entities over so many connections, and count after some seconds."""
+def asking(
+    url: str,
+    path: str,
+    entities: int,
+    clients: int,
+    seconds: float,
+    warming: float,
+    features: Sequence[str] | None = None,
+) -> Timed:
+    """Ask for the features of random entities over so many connections, and count after some seconds.
+
+    ``features`` are to be named in the request where the server is Feast's.
+    """
     address = urlsplit(url)
     names = drawn(entities, 5_000)
-    requests = [request(address.netloc, path, {"customer_id": name}) for name in names]
+    documents = [_document(name, features) for name in names]
+    requests = [request(address.netloc, path, one) for one in documents]
 
     async def ask() -> Found:
         begun = time.perf_counter() + warming
@@ -119,6 +132,12 @@ def request(host: str, path: str, document: dict[str, Any]) -> bytes:
     body = json.dumps(document).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
+
+
+def _document(name: str, features: Sequence[str] | None) -> dict[str, Any]:
+    if features is None:
+        return {"customer_id": name}
+    return {"features": list(features), "entities": {"customer_id": [name]}}
 
 
 def _length(head: bytes) -> int:

@@ -114,7 +114,14 @@ def _serving(made: Path, case: Case) -> Iterator[str]:
 def serving(project: Path, workers: int) -> list[str]:
     """The command of our server, on a free port."""
     words = ["serve", "--project", str(project), "--port", "0", "--quiet", "--workers", str(workers)]
-    return ["-c", "import sys; from featurestore.cli import main; sys.exit(main())", *words, "--deadline", "30"]
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from featurestore.cli import main; sys.exit(main())",
+        *words,
+        "--deadline",
+        "30",
+    ]
 
 
 def _constant(made: Path, workers: int) -> list[str]:
@@ -125,18 +132,19 @@ def _constant(made: Path, workers: int) -> list[str]:
 
         with ours.opened(made, "plain") as store:
             answer.write_bytes(answers.dumps(answers.vector(store.lookup("plain", {"customer_id": "c0"}))))
-    return ["-m", "benchmarks.constant", str(answer), str(workers)]
+    return [sys.executable, "-m", "benchmarks.constant", str(answer), str(workers)]
 
 
 @contextmanager
-def started(words: list[str]) -> Iterator[str]:
+def started(words: Sequence[str], folder: Path | None = None) -> Iterator[str]:
     """Start a server that tells its address, wait until it answers, and stop it in the end."""
     process = subprocess.Popen(
-        [sys.executable, *words],
+        words,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=processes.environment(),
+        cwd=folder,
     )
     try:
         assert process.stdout is not None

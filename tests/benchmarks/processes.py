@@ -16,10 +16,11 @@ LONG_S = 60.0  # what takes longer is run once
 
 @dataclass(frozen=True)
 class Task:
-    """A function of a module here that prepares and gives what is to be timed, and what it is called with."""
+    """A function of a module here that prepares and gives what is to be timed, what it is called with, and by whom."""
 
     function: str
     given: Mapping[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def in_turn(tasks: Mapping[str, Task], rounds: int, patience_s: float) -> dict[s
 
 def run(task: Task, patience_s: float) -> Run | Failure:
     """Run a task once in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.worker", task.function, json.dumps(dict(task.given))]
+    command = [task.python, "-m", "benchmarks.worker", task.function, json.dumps(dict(task.given))]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment(), timeout=patience_s
