@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from benchmarks import agreement, data, ours, report
+from benchmarks import agreement, data, ours, processes, report
+from benchmarks.processes import Task
+from benchmarks.rivals import DAYS, FUNCTIONS, named
 from benchmarks.training_sets import TWENTY
 
 BENCHMARKS = Path(__file__).with_name("benchmarks")
@@ -30,6 +33,45 @@ def test_one_row_is_split_into_its_parts() -> None:
         assert (parts["model"]["p50"] > 0) == model
 
 
+def test_a_count_that_is_off_by_one_and_a_sum_that_is_off_by_more_than_rounding_are_told() -> None:
+    right = {named(function, days): [2.0, None] for function in FUNCTIONS for days in DAYS}
+    empty = {named(function, days): [2.0, 0.0] for function in ("count", "sum") for days in DAYS}
+    ours_, theirs = pa.table(right | empty), pa.table(right)
+    assert agreement.compared(ours_, theirs) == "equal"
+    assert agreement.compared(ours_, pa.table(right | {"amount_count_7d": [3.0, 0.0]})) == (
+        "amount_count_7d differs in 1 of 2 rows"
+    )
+    assert agreement.compared(ours_, pa.table(right | {"amount_sum_1d": [2.0 + 1e-12, 0.0]})) == "equal"
+    assert agreement.compared(ours_, pa.table(right | {"amount_sum_1d": [2.0 + 1e-6, 0.0]})) != "equal"
+    assert agreement.compared(ours_, theirs.slice(1)) == "1 rows, not 2"
+
+
+def test_a_table_is_written_between_its_markers_and_can_be_written_again() -> None:
+    told: dict[str, Any] = {"measured": "2026-11-21", "machine": "2 cores", "name": "lookup", "about": "Of one row.", "raw": {}}
+    told |= {"columns": ["", "p50"], "rows": [["ours", "80 µs"]], "after": "Equal."}
+    page = "Before\n<!-- figures: lookup -->\nold\n<!-- end of figures -->\nAfter"
+    filled = report.filled(page, {"lookup": told, "http": told})
+    table = "Of one row.\n\n|  | p50 |\n| --- | ---: |\n| ours | 80 µs |\n\nEqual."
+    measured = "Measured 2026-11-21 on 2 cores."
+    assert filled == f"Before\n<!-- figures: lookup -->\n{table}\n\n{measured}\n<!-- end of figures -->\nAfter"
+    assert report.filled(filled, {"lookup": told}) == filled
+
+
+def test_times_have_three_figures_and_a_unit() -> None:
+    given = (0.000_014_21, 0.000_741, 0.0213, 1.234, 406.4)
+    assert [report.duration(one) for one in given] == ["14.2 µs", "741 µs", "21.3 ms", "1.23 s", "406 s"]
+    assert (report.ratio(3.0, 2.0), report.ratio(60.0, 2.0), report.ratio(None, 2.0)) == ("1.50", "30", "")
+
+
+def test_a_run_that_fails_or_takes_too_long_is_told_and_not_repeated() -> None:
+    tasks = {"fails": Task("rivals:nothing"), "lacks": Task("rivals:asof", {"folder": "nowhere"})}
+    measured = processes.in_turn(tasks, 2, patience_s=60)
+    assert measured["fails"].seconds is None
+    assert "nothing" in str(measured["fails"].failure)
+    assert "nowhere" in str(measured["lacks"].failure)
+    assert processes.run(Task("rivals:asof", {"folder": "nowhere"}), 0.01) == processes.Failure("more than 0.01 s")
+
+
 @pytest.mark.slow
 def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path) -> None:
     results, page = tmp_path / "results.json", tmp_path / "README.md"
@@ -39,6 +81,7 @@ def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path
     done = subprocess.run([*command, "--out", str(results)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(results.read_text())
+    assert len(told["training-set"]["raw"]["agreement"]) == 2
     assert list(told) == ["training-set", "hot-key", "lookup", "http", "startup", "growth"]
     assert all(
         len(row) == len(section["columns"]) and row[0] and row[-1]

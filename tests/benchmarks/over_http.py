@@ -19,6 +19,7 @@ from benchmarks.processes import Failure, Task
 from benchmarks.report import Section, duration, ratio
 
 PATH = "/features/plain"
+MAIN = "import sys; from featurestore.cli import main; sys.exit(main())"
 EVENTS_A_SECOND = 1_000
 WARMING_S = {1: 1.0, 2: 6.0}  # before it counts: the second process starts when the first already answers
 UP_S, DOWN_S = 120.0, 30.0
@@ -68,7 +69,12 @@ def lookups(
         ("", "requests/s", "p50", "p99", "constant = 1 (p50)"),
         [(str(case), f"{one['rps']:,.0f}", *_times(one), _against(middle, case)) for case, one in middle.items()],
         {"found": {str(case): runs for case, runs in found.items()}},
+        _incoming([run["per_second"] for runs in found.values() for run in runs if "per_second" in run]),
     )
+
+
+def _incoming(taken: Sequence[float]) -> str:
+    return f"Of {EVENTS_A_SECOND:,} events a second asked for, {min(taken):,.0f} or more came in." if taken else ""
 
 
 def _times(one: dict[str, float]) -> tuple[str, str]:
@@ -101,27 +107,19 @@ def _case(made: Path, case: Case, entities: int, seconds: float, patience_s: flo
 
 @contextmanager
 def _serving(made: Path, case: Case) -> Iterator[str]:
-    """A server's address while it runs. What is ingested stays, so that each run begins with a copy of the store."""
+    """A server's address while it runs. What is ingested stays, so that it goes to a copy of the store."""
     if case.server == "constant":
-        with started(_constant(made, case.workers)) as url:
-            yield url
+        words = _constant(made, case.workers)
     else:
-        project = ours.copied(made, "plain")
-        with started(serving(project, case.workers)) as url:
-            yield url
+        words = serving(ours.copied(made, "plain") if case.ingest else ours.project(made, "plain"), case.workers)
+    with started(words) as url:
+        yield url
 
 
 def serving(project: Path, workers: int) -> list[str]:
     """The command of our server, on a free port."""
     words = ["serve", "--project", str(project), "--port", "0", "--quiet", "--workers", str(workers)]
-    return [
-        sys.executable,
-        "-c",
-        "import sys; from featurestore.cli import main; sys.exit(main())",
-        *words,
-        "--deadline",
-        "30",
-    ]
+    return [sys.executable, "-c", MAIN, *words, "--deadline", "30"]
 
 
 def _constant(made: Path, workers: int) -> list[str]:

@@ -93,7 +93,7 @@ def run(task: Task, patience_s: float) -> Run | Failure:
             command, capture_output=True, text=True, check=False, env=environment(), timeout=patience_s
         )
     except subprocess.TimeoutExpired:
-        return Failure(f"more than {patience_s:,.0f} s")
+        return Failure(f"more than {patience_s:,g} s")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         return Failure("out of memory" if done.returncode == -9 else lines[-1])

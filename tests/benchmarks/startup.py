@@ -10,13 +10,12 @@ from statistics import median
 from benchmarks import data, ours, over_http, processes
 from benchmarks.report import Section, duration, ratio
 
-MAIN = "import sys; from featurestore.cli import main; sys.exit(main())"
 COMMANDS = {
     "Python alone (yardstick)": ["-c", "pass"],
     "`import pandas`, for scale": ["-c", "import pandas"],
     "`import featurestore`": ["-c", "import featurestore"],
     "`from featurestore import FeatureStore`": ["-c", "from featurestore import FeatureStore"],
-    "`featurestore --help`": ["-c", MAIN, "--help"],
+    "`featurestore --help`": ["-c", over_http.MAIN, "--help"],
 }
 
 
