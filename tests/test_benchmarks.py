@@ -47,7 +47,13 @@ def test_a_count_that_is_off_by_one_and_a_sum_that_is_off_by_more_than_rounding_
 
 
 def test_a_table_is_written_between_its_markers_and_can_be_written_again() -> None:
-    told: dict[str, Any] = {"measured": "2026-11-21", "machine": "2 cores", "name": "lookup", "about": "Of one row.", "raw": {}}
+    told: dict[str, Any] = {
+        "measured": "2026-11-21",
+        "machine": "2 cores",
+        "name": "lookup",
+        "about": "Of one row.",
+        "raw": {},
+    }
     told |= {"columns": ["", "p50"], "rows": [["ours", "80 µs"]], "after": "Equal."}
     page = "Before\n<!-- figures: lookup -->\nold\n<!-- end of figures -->\nAfter"
     filled = report.filled(page, {"lookup": told, "http": told})
@@ -100,3 +106,16 @@ def test_all_tools_compute_the_same(tmp_path: Path) -> None:
     ours.loaded(made, "plain")
     agreed = agreement.check(made, TWENTY, patience_s=120)
     assert agreed == dict.fromkeys([*TWENTY, "plain Python"], "equal")
+
+
+@pytest.mark.slow
+def test_every_way_in_is_timed_and_every_event_counted() -> None:
+    told = document("materialize.py", "--events", "3000", "--entities", "100", "--new", "200", "--requests", "20")
+    events = {name: step["events"] for name, step in told["steps"].items()}
+    assert events["materialize"] == 3000
+    assert events["materialize what is new"] == 200
+    assert events["materialize nothing new"] == 0
+    assert events["ingest by 1000"] == events["HTTP ingest by 1000"] == 2000
+    # both ways and their warming up: twice three batches and 21 single events
+    assert events["materialize what was ingested"] == 2 * (3 * 1000 + 21)
+    assert all(step["seconds"] > 0 and step["peak_mb"] > 0 for step in told["steps"].values())

@@ -1,0 +1,174 @@
+"""How fast events get in: loads into log and online store, small loads into large stores, and ingest.
+
+    python tests/benchmarks/materialize.py [--events N] [--entities N] [--new N] [--requests N] [--json]
+
+Each step is a process of its own, so that its peak memory is its own. The yardsticks beside ours, in the same run:
+DuckDB reads the same Parquet file, sorts it by entity and time and writes it again; SQLite appends one row and syncs
+it. `CPU` is of all threads of the process (of HTTP: the client's); unlike the clock's seconds it hardly depends on what
+else runs. `load` says how many processes wanted a processor meanwhile: others make all of it slower.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import zipf
+
+from featurestore import FeatureStore
+from featurestore.demo.client import ServerProcess
+
+BATCH = 1_000
+STAGES = {"reading": "read and checked", "writing": "log", "filling": "online store", "tidying": "tidied up"}
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--events", type=int, default=1_000_000, help="in the first load")
+    parser.add_argument("--entities", type=int, default=100_000)
+    parser.add_argument("--new", type=int, default=100_000, help="events of the load after it")
+    parser.add_argument("--requests", type=int, default=1_000, help="ingests of one event; of batches a tenth")
+    parser.add_argument("--json", action="store_true", help="a document instead of a table")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        told = measure(Path(folder) / "project", given.events, given.entities, given.new, given.requests)
+    sys.stdout.write(json.dumps(told, indent=2) + "\n" if given.json else table(told))
+
+
+def measure(folder: Path, events: int, entities: int, new: int, requests: int) -> Row:
+    """A row for each step: events, seconds, events a second, peak memory in MB."""
+    zipf.project(folder)
+    zipf.write(folder / "data" / "1.parquet", events, entities)
+    steps = {"DuckDB: read, sort, write": apart(yardstick, folder, events)}
+    steps["materialize"] = apart(load, folder)
+    end = zipf.START + zipf.SPAN
+    zipf.write(folder / "data" / "2.parquet", new, entities, first=events, start=end, span=zipf.SPAN // 180)
+    steps["materialize what is new"] = apart(load, folder)
+    steps["materialize nothing new"] = apart(load, folder)
+    first, count = events + new, requests // 10  # of keys, and each step takes one batch more to warm up
+    steps["SQLite: append, sync"] = apart(appended, folder, requests)
+    steps["ingest by 1000"] = apart(ingested, folder, first, BATCH, count)
+    steps["ingest singly"] = apart(ingested, folder, first + BATCH * (count + 1), 1, requests)
+    first += BATCH * (count + 1) + requests + 1
+    steps["HTTP ingest by 1000"] = apart(posted, folder, first, BATCH, count)
+    steps["HTTP ingest singly"] = apart(posted, folder, first + BATCH * (count + 1), 1, requests)
+    steps["materialize what was ingested"] = apart(load, folder)
+    return {"events": events, "entities": entities, "load": round(os.getloadavg()[0], 1), "steps": steps}
+
+
+def apart(step: Callable[..., Row], *given: Any) -> Row:
+    """Take a step in a process of its own, and note the most memory that it held."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(peaked, step, *given).result()
+
+
+def peaked(step: Callable[..., Row], *given: Any) -> Row:
+    told = step(*given)
+    return told | {"cpu_s": round(time.process_time(), 2), "peak_mb": peak_mb()}
+
+
+def peak_mb() -> int:
+    """Most memory that this process held; Linux's own figure, for the other one is inherited from the parent."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
+    return round(int(found[1]) / 1024) if found else 0
+
+
+def yardstick(folder: Path, events: int) -> Row:
+    begun = time.perf_counter()
+    duckdb.sql(
+        f"COPY (FROM '{folder}/data/1.parquet' ORDER BY customer_id, event_time) TO '{folder}/sorted.parquet'"
+        " (FORMAT parquet)"
+    )
+    return timed(events, time.perf_counter() - begun)
+
+
+def load(folder: Path) -> Row:
+    """Materialize, and how long each stage of it took."""
+    marks: list[tuple[str, float]] = []
+    with FeatureStore.open(folder) as store:
+        begun = time.perf_counter()
+        done = store.materialize(progress=lambda text: marks.append((text.split()[0], time.perf_counter())))
+        ended = time.perf_counter()
+    stages: dict[str, float] = {}
+    for (word, at), (_, until) in zip(marks, [*marks[1:], ("", ended)], strict=True):
+        stages[STAGES[word]] = round(stages.get(STAGES[word], 0) + until - at, 3)
+    return timed(done.rows + done.taken_over, ended - begun) | {"stages": stages}
+
+
+def appended(folder: Path, requests: int) -> Row:
+    with sqlite3.connect(folder / "bare.sqlite", isolation_level=None) as connection:
+        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "CREATE TABLE rows (row TEXT)"):
+            connection.execute(statement)
+        row = json.dumps(batches(0, 1, 1)[0], default=str)
+        return each(lambda _: connection.execute("INSERT INTO rows VALUES (?)", (row,)), 1, requests)
+
+
+def ingested(folder: Path, first: int, size: int, requests: int) -> Row:
+    asked = batches(first, size, requests)
+    with FeatureStore.open(folder) as store:
+        store.ingest("purchases", asked[0])
+        return each(lambda number: store.ingest("purchases", asked[number]), size, requests)
+
+
+def posted(folder: Path, first: int, size: int, requests: int) -> Row:
+    asked = batches(first, size, requests)
+    for row in (row for batch in asked for row in batch):
+        row["event_time"] = row["event_time"].isoformat()
+    server = ServerProcess(folder, "--quiet", "--deadline", "30")
+    try:
+        server.start()
+        server.post("/events/purchases", {"rows": asked[0]})
+        return each(lambda number: server.post("/events/purchases", {"rows": asked[number]}), size, requests)
+    finally:
+        server.stop()
+
+
+def batches(first: int, size: int, requests: int) -> list[list[Row]]:
+    """Purchases of the day after the loads, as dicts; the first batch warms up and does not count."""
+    day = zipf.SPAN // 180
+    drawn = zipf.purchases(size * (requests + 1), 100_000, first=first, start=zipf.START + zipf.SPAN + day, span=day)
+    return [drawn.slice(start, size).to_pylist() for start in range(0, size * (requests + 1), size)]
+
+
+def each(call: Callable[[int], object], size: int, requests: int) -> Row:
+    taken = []
+    for number in range(1, requests + 1):
+        begun = time.perf_counter()
+        call(number)
+        taken.append(time.perf_counter() - begun)
+    cuts = statistics.quantiles(taken, n=100, method="inclusive")
+    return timed(size * requests, sum(taken)) | {"p50_ms": round(cuts[49] * 1e3, 2), "p99_ms": round(cuts[98] * 1e3, 2)}
+
+
+def timed(events: int, seconds: float) -> Row:
+    return {"events": events, "seconds": round(seconds, 3), "events_per_s": round(events / seconds)}
+
+
+def table(told: Mapping[str, Any]) -> str:
+    """A line for each step, and below a load's line one for each of its stages."""
+    lines = [f"{told['events']:,} events of {told['entities']:,} entities; load {told['load']}", ""]
+    lines.append(
+        f"{'':32}{'events':>12}{'seconds':>10}{'events/s':>12}{'CPU':>8}{'p50 ms':>9}{'p99 ms':>9}{'peak MB':>9}"
+    )
+    for name, step in told["steps"].items():
+        cells = f"{step['events']:>12,}{step['seconds']:>10.2f}{step['events_per_s']:>12,}{step['cpu_s']:>8.1f}"
+        waits = "".join(f"{step[key]:>9.2f}" if key in step else " " * 9 for key in ("p50_ms", "p99_ms"))
+        lines.append(f"{name:32}{cells}{waits}{step['peak_mb']:>9,}")
+        lines += [f"  {stage:30}{'':12}{seconds:>10.2f}" for stage, seconds in step.get("stages", {}).items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
