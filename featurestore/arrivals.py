@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from featurestore import reading, validation
 from featurestore.conflicts import conflict, refusal
 from featurestore.definition import OnInvalid, Source
-from featurestore.deliveries import column, key_column, key_hashes, payload_hashes
+from featurestore.deliveries import column, has_key, key_column, key_hashes, payload_hashes
 from featurestore.difference import as_loaded_before, new_of_part
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
@@ -21,8 +21,7 @@ from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import NO_KEYS
 from featurestore.validation import BadRow
-from featurestore.values import Values
-from featurestore.view import KNOWN_AT
+from featurestore.view import KNOWN_AT, coded
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -104,7 +103,7 @@ def known_at(source: Source, table: pa.Table, stamp: int | None) -> IntArray:
 def _read(source: Source, there: Sequence[reading.Part], known: Mapping[str, PartRecord], terms: Terms) -> Arrived:
     """Checked rows of the parts that are not as they were loaded."""
     parts, bad = [], []
-    tables = [source.fields.arrow().empty_table().append_column(PART, _part_names("", 0))]
+    tables = [coded(source, source.fields.arrow().empty_table()).append_column(PART, _part_names("", 0))]
     for part in there:
         record = known.get(part.name)
         if record is not None and part.mtime_ns and (record.size, record.mtime_ns) == (part.size, part.mtime_ns):
@@ -116,13 +115,14 @@ def _read(source: Source, there: Sequence[reading.Part], known: Mapping[str, Par
         checked = validation.check(raw, source.fields, origin=part.name, from_text=part.kind == "csv")
         bad += checked.bad
         parts.append((part, digest, checked.table.num_rows))
-        tables.append(checked.table.append_column(PART, _part_names(part.name, checked.table.num_rows)))
+        rows = coded(source, checked.table)
+        tables.append(rows.append_column(PART, _part_names(part.name, rows.num_rows)))
     table = pa.concat_tables(tables).unify_dictionaries()
     return Arrived(source, table, history=False, parts=tuple(parts), bad=tuple(bad))
 
 
 def _part_names(name: str, rows: int) -> pa.Array:
-    return pa.array([name] * rows, pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([name]))
 
 
 def _stamped(found: Arrived, log: EventLog, terms: Terms) -> Arrived:
@@ -138,15 +138,13 @@ def _stamped(found: Arrived, log: EventLog, terms: Terms) -> Arrived:
 def _new_by_key(found: Arrived, log: EventLog, online: OnlineStore, terms: Terms) -> Arrived:
     """Rows under keys that are not known; null keys are not deduplicated (S6)."""
     source, table = found.source, found.table
-    key, key_hash, payload_hash = key_column(source, table), key_hashes(source, table), payload_hashes(source, table)
-    keep = np.ones(len(key), np.bool_)
-    conflicts = _repeats(key, known_at(source, table, None), payload_hash, keep)
-    known = known_keys(source, key_hash[key.mask], log, online, rebuild=terms.rebuild)
-    suspect = _drop_known(key.mask & keep, key_hash, payload_hash, known, keep)
-    keys = dict(zip(suspect, key.take(np.array(suspect, np.int64)).to_list(), strict=True))
-    events = known_events(source, list(keys.values()), log, online, rebuild=terms.rebuild) if suspect else {}
-    wrong = {row: table.slice(first, 1).to_pylist()[0] for row, first in conflicts}
-    wrong |= {row: events[keys[row]] for row in suspect if keys[row] in events}  # otherwise only hashes are equal
+    key_hash, payload_hash, keyed = key_hashes(source, table), payload_hashes(source, table), has_key(source, table)
+    keep = np.ones(table.num_rows, np.bool_)
+    place = np.argsort(key_hash) if keyed.all() else np.flatnonzero(keyed)[np.argsort(key_hash[keyed])]
+    wrong = _repeats(source, table, payload_hash, place[_repeating(key_hash[place])], keep)
+    known = known_keys(source, key_hash[place], log, online, rebuild=terms.rebuild)
+    suspect = _drop_known(place[keep[place]], key_hash, payload_hash, known, keep)
+    wrong |= _known_otherwise(source, table, suspect, log, online, rebuild=terms.rebuild)
     bad = found.bad
     if wrong:
         refused = [conflict(source, wrong[row], table.slice(row, 1).to_pylist()[0]) for row in sorted(wrong)]
@@ -154,43 +152,70 @@ def _new_by_key(found: Arrived, log: EventLog, online: OnlineStore, terms: Terms
             raise refusal(source, refused)
         bad = (*bad, *refused)
         keep[list(wrong)] = False
-    rows = np.flatnonzero(keep)
-    duplicates = len(keep) - len(rows) - len(wrong)
-    own = keep & key.mask
-    keys_kept = KnownKeys(key_hash[own], payload_hash[own])
-    return replace(found, table=table.take(rows), bad=bad, duplicates=duplicates, keys=keys_kept)
+    kept = table if keep.all() else table.take(np.flatnonzero(keep))
+    duplicates = table.num_rows - kept.num_rows - len(wrong)
+    own = place[keep[place]]
+    return replace(found, table=kept, bad=bad, duplicates=duplicates, keys=KnownKeys(key_hash[own], payload_hash[own]))
+
+
+def _repeating(ordered: IntArray) -> BoolArray:
+    """Which of ascending numbers are there more than once."""
+    repeating = np.zeros(len(ordered), np.bool_)
+    same = ordered[1:] == ordered[:-1]
+    repeating[1:] |= same
+    repeating[:-1] |= same
+    return repeating
+
+
+def _known_otherwise(
+    source: Source, table: pa.Table, suspect: IntArray, log: EventLog, online: OnlineStore, *, rebuild: bool
+) -> dict[int, dict[str, Any]]:
+    """Events that are known under the keys of suspect rows, by row; a row of which only the hash is known has none."""
+    if not len(suspect):
+        return {}
+    keys = dict(zip(suspect.tolist(), key_column(source, table.take(suspect)).to_list(), strict=True))
+    events = known_events(source, list(keys.values()), log, online, rebuild=rebuild)
+    return {row: events[key] for row, key in keys.items() if key in events}
 
 
 def _drop_known(
-    rows: BoolArray, key_hash: IntArray, payload_hash: IntArray, known: KnownKeys, keep: BoolArray
-) -> list[int]:
-    """Drop from ``keep`` what is known with the same payload; give the rows that are known with another."""
-    first = np.searchsorted(known.key_hash, key_hash)
-    last = np.searchsorted(known.key_hash, key_hash, side="right")
-    suspect = []
-    for row in np.flatnonzero(rows & (last > first)).tolist():
-        if payload_hash[row] in known.payload_hash[first[row] : last[row]]:
-            keep[row] = False
-        else:
-            suspect.append(row)
-    return suspect
+    rows: IntArray, key_hash: IntArray, payload_hash: IntArray, known: KnownKeys, keep: BoolArray
+) -> IntArray:
+    """Drop from ``keep`` what is known with the same payload; give the rows that are known with another.
 
-
-def _repeats(key: Values, known: IntArray, payload_hash: IntArray, keep: BoolArray) -> list[tuple[int, int]]:
-    """Drop from ``keep`` what repeats another row of the load; give (row, first row) where the payload differs.
-
-    Of several copies the one that was known first is the first, in whatever order the files hold them (S5).
+    ``rows`` are in the order of their key hashes.
     """
-    place = np.lexsort((known, key.data))
-    place = place[key.mask[place]]
-    if not len(place):
-        return []
-    head = np.concatenate([[True], np.diff(key.data[place]) != 0])
+    first = np.searchsorted(known.key_hash, key_hash[rows])
+    last = np.searchsorted(known.key_hash, key_hash[rows], side="right")
+    there = last > first
+    rows, first, last = rows[there], first[there], last[there]
+    same = np.zeros(len(rows), np.bool_)
+    for beyond in range(int((last - first).max(initial=0))):  # as many payloads as one hash is known with: one, mostly
+        same |= known.payload_hash[np.minimum(first + beyond, last - 1)] == payload_hash[rows]
+    keep[rows[same]] = False
+    return rows[~same]
+
+
+def _repeats(
+    source: Source, table: pa.Table, payload_hash: IntArray, rows: IntArray, keep: BoolArray
+) -> dict[int, dict[str, Any]]:
+    """Drop from ``keep`` what repeats another row of the load; give the first event of those that differ from it.
+
+    ``rows`` are all whose key hash is there more than once. Of several copies the one that was known first is the
+    first, in whatever order the files hold them (S5).
+    """
+    if not len(rows):
+        return {}
+    rows = np.sort(rows)
+    some = table.take(rows)
+    key, payload = key_column(source, some).data, payload_hash[rows]
+    place = np.lexsort((known_at(source, some, None), key))
+    head = np.concatenate([[True], np.diff(key[place]) != 0])
     first = place[head][np.cumsum(head) - 1]
-    repeated = ~head
-    differs = repeated & (payload_hash[place] != payload_hash[first])
-    keep[place[repeated & ~differs]] = False
-    return list(zip(place[differs].tolist(), first[differs].tolist(), strict=True))
+    differs = ~head & (payload[place] != payload[first])
+    keep[rows[place[~head & ~differs]]] = False
+    pairs = zip(rows[place[differs]].tolist(), first[differs].tolist(), strict=True)
+    return {row: some.slice(original, 1).to_pylist()[0] for row, original in pairs}
 
 
 def _new_by_difference(found: Arrived, log: EventLog, terms: Terms) -> Arrived:

@@ -1,7 +1,9 @@
 """What tells events apart: hashes of their keys and payloads, the same for two deliveries of one event (S6)."""
 
 import functools
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from featurestore import values
@@ -24,9 +26,14 @@ def key_column(source: Source, table: pa.Table) -> Values:
     return column(source, table, str(source.key))
 
 
+def has_key(source: Source, table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether each row's key is not null."""
+    return np.asarray(table.column(str(source.key)).is_valid().to_numpy())
+
+
 def key_hashes(source: Source, table: pa.Table) -> IntArray:
     """Hash of each row's key; the column's name is part of it."""
-    return row_hashes({str(source.key): key_column(source, table)})
+    return row_hashes({str(source.key): _hashable(source, table, str(source.key))})
 
 
 def payload_names(source: Source) -> tuple[str, ...]:
@@ -39,7 +46,12 @@ def payload_names(source: Source) -> tuple[str, ...]:
 
 def payload_hashes(source: Source, table: pa.Table) -> IntArray:
     """Hash of each row's payload."""
-    return row_hashes({name: column(source, table, name) for name in payload_names(source)})
+    return row_hashes({name: _hashable(source, table, name) for name in payload_names(source)})
+
+
+def _hashable(source: Source, table: pa.Table, name: str) -> Values | pa.Array:
+    """A column as it is hashed: texts as they are, anything else as values."""
+    return table.column(name).combine_chunks() if source.fields[name].kind == "str" else column(source, table, name)
 
 
 @functools.lru_cache(maxsize=256)

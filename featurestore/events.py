@@ -3,15 +3,17 @@
 The order within an entity is S5: event_time, known_at, then the source's columns in schema order, null first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from featurestore.values import Values
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+_BITS = 63  # of an int64, without its sign
 
 
 @dataclass(slots=True, eq=False)
@@ -33,47 +35,79 @@ class Events:
         return len(self.event_time)
 
 
-def order(entity: IntArray, event_time: IntArray, known_at: IntArray, ties: Sequence[Values]) -> IntArray | None:
+class Takes(Protocol):
+    """A column, as far as order needs it: its values at some rows."""
+
+    def take(self, index: IntArray, /) -> Values:
+        """Rows at ``index``."""
+        ...
+
+
+def order(entity: IntArray, event_time: IntArray, known_at: IntArray, ties: Sequence[Takes]) -> IntArray | None:
     """Permutation that puts events in S5 order within ascending entities; ``None`` if they already are.
 
     ``ties`` are the source's remaining columns in schema order. Equal logs give equal orders: rows that agree in every
     column cannot be told apart.
     """
-    in_order, tied = _steps(entity, event_time, known_at)
-    if in_order and not (tied.any() and ties):
-        return None
-    if in_order:
-        place = np.arange(len(entity))
-    else:
-        place = np.lexsort((known_at, event_time, entity))
-        tied = _steps(entity[place], event_time[place], known_at[place])[1]
-    if tied.any() and ties:
-        member = np.concatenate([tied, [False]]) | np.concatenate([[False], tied])
-        rows = np.flatnonzero(member)
-        group = np.cumsum(np.concatenate([[True], ~tied]))[rows]
-        chosen = place[rows]
-        keys = [key for values in reversed(ties) for key in _sort_keys(values.take(chosen))]
-        settled = chosen[np.lexsort((*keys, group))]
-        if in_order and (settled == chosen).all():
+    place = None
+    wrong, tied = _steps(entity, event_time, known_at)
+    if wrong:
+        place = _sorted(entity, event_time, known_at)
+        if ties:
+            _, tied = _steps(entity[place], event_time[place], known_at[place])
+    if ties and tied.any():
+        place = np.arange(len(entity)) if place is None else place
+        settle(place, tied, lambda rows: [key for one in ties for key in _sort_keys(one.take(rows))])
+        if not wrong and bool((place[1:] > place[:-1]).all()):
             return None
-        place[rows] = settled
     return place
 
 
-def _steps(
-    entity: IntArray, event_time: IntArray, known_at: IntArray
-) -> tuple[bool, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Whether rows are in order of the three, and which are equal to the next in all of them."""
-    rises = np.where(entity[1:] == entity[:-1], event_time[1:] > event_time[:-1], entity[1:] > entity[:-1])
-    unsure = np.flatnonzero(~rises)  # few: what is left is decided by known_at, or out of order
-    step = np.sign(known_at[unsure + 1] - known_at[unsure])
-    for key in (event_time, entity):
-        above = np.sign(key[unsure + 1] - key[unsure])
-        step = np.where(above == 0, step, above)
-    tied = np.zeros(len(rises), np.bool_)
-    tied[unsure[step == 0]] = True
-    return not (step < 0).any(), tied
+def settle(place: IntArray, tied: BoolArray, keys: Callable[[IntArray], Sequence[np.ndarray[Any, Any]]]) -> None:
+    """Put each run of tied rows of a permutation in the order of further keys, the first of them first.
+
+    ``tied`` says of each row but the last whether the next one ties with it; ``keys`` are given for the rows of runs.
+    """
+    rows = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+    run = np.cumsum(np.append(True, ~tied))[rows]
+    chosen = place[rows]
+    place[rows] = chosen[np.lexsort((*reversed(keys(chosen)), run))]
+
+
+def _steps(*keys: IntArray) -> tuple[bool, BoolArray]:
+    """Whether any row belongs before the one ahead of it, by the first key that differs; which tie with the next."""
+    tied = np.ones(max(len(keys[0]) - 1, 0), np.bool_)
+    wrong = False
+    for key in keys:
+        wrong = wrong or bool((tied & (key[1:] < key[:-1])).any())
+        tied &= key[1:] == key[:-1]
+    return wrong, tied
+
+
+def _sorted(entity: IntArray, event_time: IntArray, known_at: IntArray) -> IntArray:
+    """Permutation by entity, event_time and known_at.
+
+    One sort of whole numbers takes a quarter of the time of a permutation's: so rows that come by time are sorted by
+    (entity, row), and others by (entity, event_time) in one number, where it holds both.
+    """
+    row = len(entity).bit_length()
+    first, last = int(entity.min()), int(entity.max())
+    if (last - first).bit_length() + row < _BITS:
+        place = np.sort(((entity - first) << row) | np.arange(len(entity))) & ((1 << row) - 1)
+        if not _steps(entity[place], event_time[place], known_at[place])[0]:
+            return np.asarray(place, np.int64)
+    oldest, newest = int(event_time.min()), int(event_time.max())
+    room = (newest - oldest).bit_length()
+    if (last - first).bit_length() + room >= _BITS:
+        return np.lexsort((known_at, event_time, entity))
+    packed = ((entity - first) << room) | (event_time - oldest)
+    place = np.argsort(packed)
+    packed = packed[place]
+    tied = packed[1:] == packed[:-1]
+    if tied.any():
+        settle(place, tied, lambda rows: [known_at[rows]])
+    return place
 
 
 def _sort_keys(values: Values) -> list[np.ndarray[Any, Any]]:
-    return [values.data] if values.valid is None else [values.data, values.valid]
+    return [values.data] if values.valid is None else [values.valid, values.data]

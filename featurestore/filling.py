@@ -11,7 +11,7 @@ from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
-from featurestore.view import KNOWN_AT, POSITION, pieces_of
+from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
 MOST_RUNS = 4
 
@@ -91,8 +91,8 @@ def fill(
     table = log.read(source.name, columns=names, schema=schema, origin=origin, encode_strings=True)
     if not whole:
         table = table.filter(pc.greater(table.column(POSITION), state.tail_from))
-    held = table.select(columns)
-    new = held.slice(0, 0) if fresh is None else fresh.select(columns).cast(held.schema)
+    held = coded(source, table.select(columns))
+    new = held.slice(0, 0) if fresh is None else fresh.select(columns)
     horizon = one.horizon if whole else state.horizon
     runs = ((held, False), (new, True)) if arrive else ((pa.concat_tables([held, new]), False),)
     for events, arriving in runs:

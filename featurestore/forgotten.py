@@ -97,7 +97,7 @@ def _view(source: Source, key: Sequence[str]) -> SourceBy | None:
 
 def _among(secret: bytes, key: str, hashes: set[bytes], columns: Sequence[Values]) -> BoolArray:
     """Whether each row's entity is among the hashed ones; one hash an entity, not one a row."""
-    owner, _, count = keys.codes_of(columns, [one.take(slice(0, 0)) for one in columns])
+    owner, count = keys.own_codes(columns)
     entities, rows = np.unique(owner, return_index=True)
     texts = keys.texts_of([one.take(rows) for one in columns])
     gone = np.zeros(count + 1, np.bool_)  # the last one stands for null keys

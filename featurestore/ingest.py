@@ -12,7 +12,7 @@ from featurestore import validation
 from featurestore.arrivals import known_at
 from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
-from featurestore.deliveries import key_column, key_hashes, mark, payload_hashes
+from featurestore.deliveries import has_key, key_hashes, mark, payload_hashes
 from featurestore.errors import NotMaterialized, row_number
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
@@ -154,8 +154,7 @@ def _packer(
 def _keys(source: Source, table: pa.Table) -> Keys | None:
     if source.key is None:
         return None
-    has_key = np.array(key_column(source, table).mask)
-    return Keys(key_hashes(source, table), payload_hashes(source, table), has_key)
+    return Keys(key_hashes(source, table), payload_hashes(source, table), has_key(source, table))
 
 
 def _confirm(source: Source, table: pa.Table, log: EventLog, online: OnlineStore) -> Callable[[IntArray], None]:

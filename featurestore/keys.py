@@ -12,6 +12,8 @@ import numpy as np
 from featurestore.values import Values, concatenate
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+_SPARSE = 4  # a table of so many places for each number takes less time than to sort them
 
 
 def codes_of(spine: Sequence[Values], events: Sequence[Values]) -> tuple[IntArray, IntArray, int]:
@@ -21,18 +23,15 @@ def codes_of(spine: Sequence[Values], events: Sequence[Values]) -> tuple[IntArra
     entity.
     """
     rows = len(spine[0])
-    whole = np.zeros(rows + len(events[0]), np.int64)
-    known = np.ones(len(whole), np.bool_)
-    for asked, there in zip(spine, events, strict=True):
-        column = concatenate([asked, there])
-        known &= column.mask
-        distinct = _compact(column)
-        whole = whole * (int(distinct.max(initial=0)) + 1) + distinct
-        if len(spine) > 1:  # keeps the product of several columns' sizes within int64
-            whole = np.unique(whole, return_inverse=True)[1].astype(np.int64)
-    asked_codes, there_codes = whole[:rows], whole[rows:]
-    entities = np.unique(asked_codes[known[:rows]])
-    return _place(entities, asked_codes, known[:rows]), _place(entities, there_codes, known[rows:]), len(entities)
+    whole, known = _combined([concatenate(pair) for pair in zip(spine, events, strict=True)])
+    codes, count = _numbered(whole, known, rows)
+    return codes[:rows], codes[rows:], count
+
+
+def own_codes(columns: Sequence[Values]) -> tuple[IntArray, int]:
+    """Entity code of each row among the rows' own entities, in key order, -1 for a null key; how many there are."""
+    whole, known = _combined(columns)
+    return _numbered(whole, known, len(whole))
 
 
 def grouped(spine: Values, events: Values) -> tuple[IntArray, IntArray] | None:
@@ -67,17 +66,35 @@ def texts_of(columns: Sequence[Values]) -> list[str | None]:
     return [None if None in row else json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows]
 
 
-def _compact(column: Values) -> IntArray:
-    if column.kind == "str":
-        return column.data.astype(np.int64)
-    return np.unique(column.data, return_inverse=True)[1].astype(np.int64)
+def _combined(columns: Sequence[Values]) -> tuple[IntArray, BoolArray]:
+    """One number from 0 for each row's key, ascending with it, and whether no column of it is null."""
+    whole = np.zeros(len(columns[0]), np.int64)
+    known = np.ones(len(whole), np.bool_)
+    for column in columns:
+        known &= column.mask
+        distinct = column.data.astype(np.int64) if column.kind == "str" else _dense(column.data.astype(np.int64))
+        whole = whole * (int(distinct.max(initial=0)) + 1) + distinct
+        if len(columns) > 1:  # keeps the product of several columns' sizes within int64
+            whole = _dense(whole)
+    return whole, known
 
 
-def _place(entities: IntArray, codes: IntArray, known: np.ndarray[Any, np.dtype[np.bool_]]) -> IntArray:
-    if not len(entities):
-        return np.full(len(codes), -1, np.int64)
-    place = np.minimum(np.searchsorted(entities, codes), len(entities) - 1)
-    return np.where(known & (entities[place] == codes), place, -1)
+def _dense(numbers: IntArray) -> IntArray:
+    """Rank of each number among the distinct ones."""
+    low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+    if high - low > _SPARSE * len(numbers):
+        return np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    there = np.zeros(high - low + 1, np.bool_)
+    there[numbers - low] = True
+    return np.asarray((np.cumsum(there) - 1)[numbers - low])
+
+
+def _numbered(whole: IntArray, known: BoolArray, rows: int) -> tuple[IntArray, int]:
+    """Number the known keys of the first ``rows``; -1 for all others."""
+    there = np.zeros(int(whole.max(initial=0)) + 1, np.bool_)
+    there[whole[:rows][known[:rows]]] = True
+    number = np.where(there, np.cumsum(there) - 1, -1)
+    return np.where(known, number[whole], -1), int(there.sum())
 
 
 def _scalars(column: Values) -> list[Any]:

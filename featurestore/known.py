@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.definition import Source
-from featurestore.deliveries import key_column, key_hashes, mark, payload_hashes
+from featurestore.deliveries import has_key, key_hashes, mark, payload_hashes
 from featurestore.errors import ConflictingRows
 from featurestore.log import EventLog, Origin
 from featurestore.online import KnownKeys, OnlineStore
@@ -39,7 +39,7 @@ def known_keys(
 
 def keys_of(source: Source, table: pa.Table) -> KnownKeys:
     """Keys of a table's rows, in their order, without those that are null."""
-    rows = key_column(source, table).mask
+    rows = has_key(source, table)
     return KnownKeys(key_hashes(source, table)[rows], payload_hashes(source, table)[rows])
 
 

@@ -23,7 +23,7 @@ from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
 from featurestore.online import KnownKeys, OnlineStore, State
 from featurestore.online.keys import joined
-from featurestore.view import KNOWN_AT, TableColumns, Ties
+from featurestore.view import KNOWN_AT, TableColumns, ties_of
 
 Progress = Callable[[str], None]
 _ATTEMPTS = 5
@@ -267,8 +267,8 @@ def _log_order(source: Source, table: pa.Table, entity_columns: Sequence[str]) -
     known = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
     columns = TableColumns(source.fields, table, None)
     key = [columns[name] for name in entity_columns]
-    entity = keys.codes_of(key, key)[1] if key else np.zeros(len(known), np.int64)
-    return event_order.order(entity, event_time, known, Ties(source, table, None))
+    entity = keys.own_codes(key)[0] if key else np.zeros(len(known), np.int64)
+    return event_order.order(entity, event_time, known, ties_of(source, table, None))
 
 
 def _report(one: Arrived, stamp: int) -> SourceReport:

@@ -12,7 +12,7 @@ from featurestore.errors import NewerFormat, SchemaChanged, StoreDamaged
 from featurestore.events import Events, IntArray, order
 from featurestore.packing import FORMAT, HEADER, Layout, Slot, Stored, layout_of
 from featurestore.schema import Field, Schema
-from featurestore.values import DTYPES, Values
+from featurestore.values import DTYPES, Values, encode
 
 _HOLDS = "The online store holds"
 _MEND = "Rebuild the online store from the event log."
@@ -181,8 +181,10 @@ class _OneBlob(_Lazy):
         if slot is None or (slot.known is None and _nullable(self.fields[name])):  # packed by an older schema
             return _ManyColumns(self.fields, [self._blob], [(self._layout, self._n)])[name]
         base, n = self._layout.base, self._n
-        data = np.frombuffer(self._blob, slot.dtype, n, base + n * slot.stride)
         valid = None if slot.known is None else np.frombuffer(self._blob, np.bool_, n, base + n * slot.known)
+        if not slot.width:
+            return _coded(_names(_text(self._blob, self._layout, n, slot)), valid)
+        data = np.frombuffer(self._blob, slot.dtype, n, base + n * slot.stride)
         if slot.kind != "str":
             return Values(slot.kind, data, valid)
         return Values("str", data, valid, _objects(_names(_text(self._blob, self._layout, n, slot))))
@@ -223,7 +225,7 @@ class _ManyColumns(_Lazy):
                 texts.append(b"")
                 continue
             at = layout.base + n * slot.stride
-            data.append(blob[at : at + n * slot.width])
+            data.append(blob[at : at + n * slot.width] if slot.width else np.arange(n, dtype=dtype).tobytes())
             if slot.known is None:
                 known.append(b"\1" * n)
             else:
@@ -267,6 +269,13 @@ def _merged(codes: Any, valid: Any, texts: Sequence[bytes], sizes: IntArray) -> 
     if valid is not None:
         data[~valid] = 0
     return Values("str", data, valid, _objects(names))
+
+
+def _coded(texts: list[str], valid: Any) -> Values:
+    """Values of a text an event."""
+    known = [True] * len(texts) if valid is None else valid.tolist()
+    codes, _, categories = encode([text if there else None for text, there in zip(texts, known, strict=True)])
+    return Values("str", codes, valid, categories)
 
 
 def _names(text: bytes) -> list[str]:

@@ -1,7 +1,7 @@
 """A view's events out of a table of its source: sorted for ``evaluate``, or packed per entity for the online store."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,13 +27,37 @@ def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]
     there = [_converted(table, schema, column) for column in view.key_columns]
     found = keys.grouped(spine[0], there[0]) if len(there) == 1 else None
     asking, owner, count = keys.codes_of(spine, there) if found is None else _owners(*found)
+    return _sorted(view, table, owner, count)[0], np.split(asking, np.cumsum(rows)[:-1])
+
+
+def pieces_of(view: SourceBy, table: pa.Table) -> Iterator[tuple[str, int, bytes]]:
+    """Key text, newest event_time and packed events of each entity, in blocks; events with a null key are of none."""
+    schema = view.source.fields
+    owner, count = keys.own_codes([_converted(table, schema, column) for column in view.key_columns])
+    events, index = _sorted(view, table, owner, count)
+    texts = keys.texts_of([events.columns[column].take(events.starts[:-1]) for column in view.key_columns])
+    key = [name for name in (view.source.key,) if name is not None and schema[name].kind == "str"]
+    distinct = {name: _plain(table.column(name), index) for name in key}
+    for entity, newest, blob in pack_many(events, schema, distinct=distinct):
+        yield str(texts[entity]), newest, blob
+
+
+def _plain(column: pa.ChunkedArray, index: IntArray | None) -> pa.ChunkedArray:
+    """Texts at an index."""
+    texts = column.cast(pa.string())
+    return texts if index is None else texts.take(pa.array(index))
+
+
+def _sorted(view: SourceBy, table: pa.Table, owner: IntArray, count: int) -> tuple[Events, IntArray | None]:
+    """Events in order, those without an entity left out, and their rows; ``owner`` is each one's entity, or -1."""
+    schema = view.source.fields
     chosen = np.flatnonzero(owner >= 0)
     index: IntArray | None = None if len(chosen) == len(owner) else chosen
     event_time = _converted(table, schema, view.source.event_time).data
     known_at = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
     if index is not None:
         owner, event_time, known_at = owner[index], event_time[index], known_at[index]
-    place = event_order.order(owner, event_time, known_at, Ties(view.source, table, index))
+    place = event_order.order(owner, event_time, known_at, ties_of(view.source, table, index))
     if place is not None:
         owner, event_time, known_at = owner[place], event_time[place], known_at[place]
         index = place if index is None else index[place]
@@ -41,8 +65,7 @@ def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]
     if position is not None and index is not None:
         position = position[index]
     starts = np.searchsorted(owner, np.arange(count + 1))
-    events = Events(starts.astype(np.int64), event_time, known_at, TableColumns(schema, table, index), position)
-    return events, np.split(asking, np.cumsum(rows)[:-1])
+    return Events(starts.astype(np.int64), event_time, known_at, TableColumns(schema, table, index), position), index
 
 
 def _owners(asking: IntArray, starts: IntArray) -> tuple[IntArray, IntArray, int]:
@@ -57,14 +80,15 @@ def _owners(asking: IntArray, starts: IntArray) -> tuple[IntArray, IntArray, int
     return np.where(asking < 0, -1, number[asking]), np.repeat(number, lengths), int(wanted.sum())
 
 
-def pieces_of(view: SourceBy, table: pa.Table) -> Iterator[tuple[str, int, bytes]]:
-    """Key text, newest event_time and packed events of each entity, in blocks; events with a null key are of none."""
-    columns = [_converted(table, view.source.fields, column) for column in view.key_columns]
-    events, (owner,) = events_of(view, table, [columns])
-    entities, rows = np.unique(owner, return_index=True)
-    texts = keys.texts_of([column.take(rows[entities >= 0]) for column in columns])
-    for entity, newest, blob in pack_many(events, view.source.fields):
-        yield str(texts[entity]), newest, blob
+def coded(source: Source, table: pa.Table) -> pa.Table:
+    """Give a table's strings as codes, but for those of the source's key as they are: these hardly repeat."""
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        if field.name == source.key and pa.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, column.cast(pa.string()))
+        elif field.name != source.key and field.type == pa.string():
+            table = table.set_column(place, field.name, column.dictionary_encode())
+    return table
 
 
 class TableColumns(Mapping[str, Values]):
@@ -92,20 +116,24 @@ class TableColumns(Mapping[str, Values]):
         return len(self._schema.names)
 
 
-class Ties(Sequence[Values]):
-    """What decides the order of events with equal times (S5), converted only where there are such."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Tie:
+    """A column of a table at an index, converted only at the rows that are asked for."""
 
-    def __init__(self, source: Source, table: pa.Table, index: IntArray | None) -> None:
-        self._names = tie_columns(source)
-        self._columns = TableColumns(source.fields, table, index)
+    schema: Schema
+    table: pa.Table
+    index: IntArray | None
+    name: str
 
-    def __getitem__(self, number: Any) -> Any:
-        """Values of the columns in that place of the order."""
-        return self._columns[self._names[number]]
+    def take(self, index: IntArray, /) -> Values:
+        """Values at some rows."""
+        rows = index if self.index is None else self.index[index]
+        return _converted(self.table.select([self.name]).take(pa.array(rows)), self.schema, self.name)
 
-    def __len__(self) -> int:
-        """Columns that decide."""
-        return len(self._names)
+
+def ties_of(source: Source, table: pa.Table, index: IntArray | None) -> list[Tie]:
+    """What decides the order of events with equal times (S5)."""
+    return [Tie(source.fields, table, index, name) for name in tie_columns(source)]
 
 
 def tie_columns(source: Source) -> tuple[str, ...]:

@@ -39,6 +39,14 @@ def test_events_are_ordered_by_time_known_at_and_the_remaining_columns(events: l
 
 
 @settings(deadline=None)
+@given(rows, st.sampled_from([1, 2**40, 2**59]))
+def test_times_far_apart_are_ordered_like_near_ones(events: list[Row], apart: int) -> None:
+    far = [(row[0] * apart, row[1] * apart, row[2] - 2**62, *row[3:]) for row in events]
+    near = [(entity // apart, time // apart, known + 2**62, *rest) for entity, time, known, *rest in ordered(far)]
+    assert near == ordered(events)
+
+
+@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_the_order_of_delivery_does_not_matter(events: list[Row], random: Any) -> None:
     shuffled = list(events)

@@ -1,6 +1,7 @@
 import struct
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,14 @@ def hashes(items: list[Row]) -> list[int]:
 @given(rows)
 def test_a_hash_is_what_its_definition_says(items: list[Row]) -> None:
     assert hashes(items) == [row_hash(row) for row in items]
+
+
+@given(st.lists(st.none() | st.text(max_size=20), min_size=2, max_size=6))
+def test_texts_of_an_arrow_array_have_the_hashes_of_values(texts: list[str | None]) -> None:
+    expected = row_hashes({"text": from_list("str", texts)}).tolist()
+    array = pa.array(texts, pa.string())
+    assert row_hashes({"text": array}).tolist() == row_hashes({"text": array.dictionary_encode()}).tolist() == expected
+    assert row_hashes({"text": array[1:]}).tolist() == expected[1:]
 
 
 def test_a_null_is_not_an_empty_text_nor_a_zero() -> None:

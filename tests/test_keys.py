@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.keys import codes_of, grouped, texts_of
+from featurestore.keys import codes_of, grouped, own_codes, texts_of
 from featurestore.values import Kind, Values, from_list
 
 Pairs = list[tuple[str | None, int | None]]
@@ -45,6 +45,14 @@ def test_events_in_order_of_their_key_are_grouped_without_sorting(kind: Kind, da
 @pytest.mark.parametrize("events", [[2, 1], [None, 1], []])
 def test_events_in_another_order_or_with_null_keys_are_not_grouped(events: list[int | None]) -> None:
     assert grouped(from_list("int", [1]), from_list("int", events)) is None
+
+
+@settings(deadline=None)
+@given(pairs)
+def test_rows_by_themselves_have_the_codes_of_a_spine_of_them(rows: Pairs) -> None:
+    codes, entities = own_codes(columns(rows))
+    asked, _, count = codes_of(columns(rows), columns([]))
+    assert (codes.tolist(), entities) == (asked.tolist(), count)
 
 
 def test_a_null_key_matches_nothing() -> None:

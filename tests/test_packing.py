@@ -3,6 +3,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +124,25 @@ def test_columns_that_came_later_are_null_in_older_events() -> None:
         events = events_of([blobs], PAYMENT, TIES)
         assert rows_of(events)[0] == (*old, None, None)
         assert rows_of(events)[1:] == [C][: len(blobs) - 1]
+
+
+NAMES = st.lists(st.none() | st.sampled_from(["", "a", "b", "a\0b", "ä"]), min_size=1, max_size=4)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=3), st.sampled_from(["codes", "texts"]))
+def test_texts_are_packed_with_codes_or_without_to_the_same_values(entities: list[list[Any]], how: str) -> None:
+    rows = [[("a", place, 1.0, 0, None, name) for place, name in enumerate(names)] for names in entities]
+    column = pa.chunked_array([[row[5] for row in own] for own in rows], pa.string())
+    pieces = list(pack_many(packable(rows), PAYMENT, distinct={} if how == "codes" else {"merchant": column}))
+    for entity, _, blob in pieces:
+        assert rows_of(events_of([[blob]], PAYMENT, TIES)) == rows[entity]
+    assert rows_of(events_of([[blob] for _, _, blob in pieces], PAYMENT, TIES)) == [row for own in rows for row in own]
+
+
+def test_blobs_with_and_without_codes_make_one_history() -> None:
+    column = pa.chunked_array([["shop"]])
+    ((_, _, plain),) = pack_many(packable([[A]]), PAYMENT, distinct={"merchant": column})
+    assert rows_of(events_of([[blob_of(C, B), plain]], PAYMENT, TIES)) == [A, B, C]
 
 
 def test_a_column_of_another_type_is_refused() -> None:

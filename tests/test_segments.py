@@ -69,7 +69,7 @@ def test_an_unknown_column_is_refused_with_a_suggestion(tmp_path: Path) -> None:
 
 
 def test_strings_are_encoded_on_request(tmp_path: Path) -> None:
-    table = scan.read(written(tmp_path, rows(1.0, 2.0)), ["customer_id"], schema=SCHEMA, encode_strings=True)
+    table = scan.read(written(tmp_path, rows(1.0, 2.0)), ["customer_id"], schema=SCHEMA, codes=["customer_id"])
     assert table.schema.field("customer_id").type == pa.dictionary(pa.int32(), pa.string())
     assert table.column("customer_id").to_pylist() == ["a", "a"]
 

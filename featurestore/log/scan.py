@@ -1,6 +1,6 @@
 """Reading segments: the columns asked for, of the types of one schema, up to a position."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,14 +16,13 @@ def rows_of(
     schema: pa.Schema,
     position: int | None,
     part: str | None,
-    *,
-    encode_strings: bool,
+    codes: Collection[str],
 ) -> pa.Table:
     """Columns of a segment's rows up to a position and of a part."""
     later = position is not None and not within(segment, position)
     mixed = part is not None and segment.part is None
     extra = [name for name, needed in ((POSITION, later), (PART, mixed)) if needed and name not in names]
-    table = read(segment, [*names, *extra], schema=schema, encode_strings=encode_strings)
+    table = read(segment, [*names, *extra], schema=schema, codes=codes)
     if later:
         table = table.filter(pc.less_equal(table.column(POSITION), position))
     if mixed:
@@ -36,8 +35,10 @@ def within(segment: Segment, position: int) -> bool:
     return segment.last_position is not None and segment.last_position <= position
 
 
-def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, encode_strings: bool = False) -> pa.Table:
+def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, codes: Collection[str] = ()) -> pa.Table:
     """Read columns of a segment, in the order asked; those of ``schema`` that it lacks are null.
+
+    Strings of the columns ``codes`` are given as ``dictionary<int32, string>``.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, encode_
     NotMaterialized
         If a column is not in ``schema``.
     """
-    types = {name: target_type(name, schema, encode_strings=encode_strings) for name in columns}
+    types = {name: target_type(name, schema, codes) for name in columns}
     held = schema_of(segment)
     there = [name for name in types if name in held.names]
     encoded = [name for name in there if types[name] == ENCODED]
@@ -69,8 +70,8 @@ def every_column(schema: pa.Schema) -> list[str]:
     return [*(name for name in schema.names if name not in SYSTEM), *SYSTEM]
 
 
-def target_type(name: str, schema: pa.Schema, *, encode_strings: bool = False) -> pa.DataType:
-    """Type that a read gives a column.
+def target_type(name: str, schema: pa.Schema, codes: Collection[str] = ()) -> pa.DataType:
+    """Type that a read gives a column; strings of the columns ``codes`` are a dictionary.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def target_type(name: str, schema: pa.Schema, *, encode_strings: bool = False) -
     if name not in schema.names:
         raise NotMaterialized(f"The log holds no column {name!r}.{suggest(name, every_column(schema))}")
     kind = schema.field(name).type
-    return ENCODED if encode_strings and is_text(kind) else kind
+    return ENCODED if name in codes and is_text(kind) else kind
 
 
 def schema_of(segment: Segment) -> pa.Schema:
@@ -101,6 +102,17 @@ def schema_of(segment: Segment) -> pa.Schema:
             return file.schema_arrow
     except (OSError, pa.ArrowException) as error:
         raise damaged([segment], str(error)) from error
+
+
+def coded(found: Sequence[Segment]) -> frozenset[str]:
+    """Names of the columns that a segment holds as codes, as it does where values repeat: those read fast that way."""
+    names: set[str] = set()
+    for segment in found:
+        schema_of(segment)
+        with pq.ParquetFile(segment.path) as file:
+            columns = [file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns)]
+        names.update(column.path_in_schema for column in columns if column.has_dictionary_page)
+    return frozenset(names)
 
 
 def nulls_of(segment: Segment) -> dict[str, int]:

@@ -84,7 +84,8 @@ def write(
             stored = _stored(table, part)
             if writer is None:
                 positioned = POSITION in stored.column_names
-                writer = _writer(file, stored.schema)
+                repeating = [one.name for one in table.schema if pa.types.is_dictionary(one.type)]
+                writer = _writer(file, stored.schema, repeating)
             writer.write_table(stored, row_group_size=ROW_GROUP)
             rows += len(stored)
             times.see(stored, event_time)
@@ -178,13 +179,12 @@ def _stored(table: pa.Table, part: str | None) -> pa.Table:
     return table.append_column(PART, pa.DictionaryArray.from_arrays(indices, pa.array([part or ""])))
 
 
-def _writer(file: object, schema: pa.Schema) -> pq.ParquetWriter:
-    texts = [field.name for field in schema if is_text(field.type) or pa.types.is_dictionary(field.type)]
+def _writer(file: object, schema: pa.Schema, repeating: Sequence[str]) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         file,
         schema,
         compression="snappy",
-        use_dictionary=texts,
+        use_dictionary=[*repeating, PART],
         dictionary_pagesize_limit=DICTIONARY_BYTES,
         write_page_checksum=True,
     )

@@ -45,7 +45,8 @@ def merged(
     """
     names = scan.every_column(schema)
     if sum(one.size for one in old) <= in_memory_bytes:
-        tables = [scan.read(one, names, schema=schema, encode_strings=True) for one in old]
+        codes = scan.coded(old)
+        tables = [scan.read(one, names, schema=schema, codes=codes) for one in old]
         table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
         place = _order(table, sort)
         return (table.take(pa.array(place[start : start + ROW_GROUP])) for start in range(0, len(place), ROW_GROUP))
@@ -57,7 +58,7 @@ def rewrite(load: Load, old: Sequence[Segment], without: Callable[[pa.Table], pa
     schema = scan.common_schema(old) if old else pa.schema([])
     lost = 0
     for one in old:
-        table = scan.read(one, scan.every_column(schema), schema=schema, encode_strings=True)
+        table = scan.read(one, scan.every_column(schema), schema=schema, codes=scan.coded([one]))
         kept = without(table)
         if len(kept) == len(table):
             continue

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.events import IntArray
+from featurestore.events import IntArray, settle
 from featurestore.online import Keys, KnownKeys
 
-BLOCK = 512
+BLOCK = 250
+"""Keys of one block: as many as fill one page of SQLite's file."""
 NO_KEYS = KnownKeys(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -55,17 +56,31 @@ def signed(hashes: np.ndarray[Any, Any]) -> IntArray:
 
 def key_blocks(key_hash: IntArray, payload_hash: IntArray) -> Iterator[tuple[int, int, bytes]]:
     """Sorted blocks (first hash, last hash, packed pairs); equal hashes share a block."""
-    key, payload = signed(key_hash), signed(payload_hash)
-    place = np.lexsort((payload, key))
-    key, payload = key[place], payload[place]
+    ordered = _in_order(signed(key_hash), signed(payload_hash))
+    key, payload = ordered.key_hash, ordered.payload_hash
     cuts = np.unique(np.searchsorted(key, key[::BLOCK], side="left"))
     for low, high in pairwise([*cuts.tolist(), len(key)]):
         yield int(key[low]), int(key[high - 1]), key[low:high].tobytes() + payload[low:high].tobytes()
 
 
-def match(block: bytes, asked: IntArray) -> KnownKeys:
-    """Pairs of a block whose key hash is among ``asked`` (sorted)."""
-    key, payload = np.frombuffer(block, np.int64).reshape(2, -1)
+def match(blocks: Sequence[bytes], asked: IntArray) -> KnownKeys:
+    """Pairs of blocks, given in their order, whose key hash is among ``asked`` (sorted)."""
+    key = np.frombuffer(b"".join([block[: len(block) // 2] for block in blocks]), np.int64)
+    payload = np.frombuffer(b"".join([block[len(block) // 2 :] for block in blocks]), np.int64)
+    if not len(key):
+        return NO_KEYS
+    asked = asked[np.searchsorted(asked, key[0]) : np.searchsorted(asked, key[-1], side="right")]
+    first, last = np.searchsorted(key, asked), np.searchsorted(key, asked, side="right")
+    there = last > first
+    edges = np.zeros(len(key) + 1, np.int64)  # 1 where equal hashes begin, -1 behind their end
+    edges[first[there]] += 1
+    edges[last[there]] -= 1
+    chosen = np.cumsum(edges[:-1]) > 0
+    return KnownKeys(key[chosen], payload[chosen])
+
+
+def among(key: IntArray, payload: IntArray, asked: IntArray) -> KnownKeys:
+    """Pairs whose key hash is among ``asked`` (sorted, not empty)."""
     place = np.minimum(np.searchsorted(asked, key), len(asked) - 1)
     found = asked[place] == key
     return KnownKeys(key[found], payload[found])
@@ -73,7 +88,18 @@ def match(block: bytes, asked: IntArray) -> KnownKeys:
 
 def joined(parts: Sequence[KnownKeys]) -> KnownKeys:
     """All pairs of all parts, sorted by key hash."""
-    key = np.concatenate([part.key_hash for part in (NO_KEYS, *parts)])
-    payload = np.concatenate([part.payload_hash for part in (NO_KEYS, *parts)])
-    place = np.lexsort((payload, key))
-    return KnownKeys(key[place], payload[place])
+    filled = [part for part in parts if len(part.key_hash)] or [NO_KEYS]
+    if len(filled) == 1:
+        return _in_order(filled[0].key_hash, filled[0].payload_hash)
+    key, payload = (np.concatenate([getattr(part, name) for part in filled]) for name in ("key_hash", "payload_hash"))
+    return _in_order(key, payload)
+
+
+def _in_order(key: IntArray, payload: IntArray) -> KnownKeys:
+    """Pairs sorted by key, then payload; hardly any two have one key."""
+    place = np.argsort(key) if (key[1:] < key[:-1]).any() else np.arange(len(key))
+    key = key[place]
+    tied = key[1:] == key[:-1]
+    if tied.any():
+        settle(place, tied, lambda rows: [payload[rows]])
+    return KnownKeys(key, payload[place])

@@ -1,15 +1,18 @@
 """Looking up event keys in the SQLite store: the appended ones by an index, those of loads in sorted blocks."""
 
 import json
+from itertools import chain
 
 import numpy as np
 
 from featurestore.events import IntArray
 from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
-from featurestore.online.keys import NO_KEYS, joined, match, signed
+from featurestore.online.keys import NO_KEYS, among, joined, match, signed
 
 _ASKED_AT_ONCE = 10_000
+_BLOCKS_AT_ONCE = 1_000
+_PASSED = 8  # rows that a pass over the table reads in the time of one search
 
 
 def known_keys(connection: Connection, source: str, key_hash: IntArray) -> KnownKeys:
@@ -30,22 +33,21 @@ def live_runs(connection: Connection, source: str) -> tuple[int, ...]:
 
 
 def in_run(connection: Connection, run: int, asked: IntArray) -> KnownKeys:
-    """Pairs of one run under any of ``asked`` (sorted, unique): one step per block that can hold some."""
-    found = []
-    next_block = f"SELECT last, pairs FROM keys_{run} WHERE first <= ? AND last >= ? ORDER BY first DESC LIMIT 1"
-    after = f"SELECT first FROM keys_{run} WHERE first > ? ORDER BY first LIMIT 1"
-    place = 0
-    while place < len(asked):
-        low = int(asked[place])
-        row = connection.execute(next_block, (low, low)).fetchone()
-        if row is not None:
-            stop = int(np.searchsorted(asked, row[0], side="right"))
-            found.append(match(row[1], asked[place:stop]))
-        else:  # between blocks: on to the first hash that the next block can hold
-            beyond = connection.execute(after, (low,)).fetchone()
-            stop = len(asked) if beyond is None else int(np.searchsorted(asked, beyond[0]))
-        place = stop
-    return joined(found)
+    """Pairs of one run under any of ``asked`` (sorted, unique): of the blocks that can hold them, or of all in turn."""
+    if len(asked) > _ASKED_AT_ONCE:
+        blocks = connection.execute(f"SELECT pairs FROM keys_{run} ORDER BY first")
+        parts = []
+        while some := blocks.fetchmany(_BLOCKS_AT_ONCE):
+            parts.append(match([pairs for (pairs,) in some], asked))
+        return joined(parts)
+    holding = (
+        f"SELECT DISTINCT (SELECT max(first) FROM keys_{run} WHERE first <= value) AS place FROM json_each(?)"
+        " ORDER BY place"
+    )
+    found = connection.execute(
+        f"SELECT pairs FROM ({holding}) CROSS JOIN keys_{run} ON first = place", (json.dumps(asked.tolist()),)
+    )
+    return match([pairs for (pairs,) in found.fetchall()], asked)
 
 
 def appended_after(connection: Connection, position: int) -> dict[str, IntArray]:
@@ -59,12 +61,17 @@ def appended_after(connection: Connection, position: int) -> dict[str, IntArray]
 
 
 def _appended(connection: Connection, source: str, asked: IntArray) -> KnownKeys:
-    pairs: list[tuple[int, int]] = []
+    newest = connection.execute("SELECT coalesce(max(rowid), 0) FROM keys").fetchone()[0]
+    if newest < _PASSED * len(asked):
+        every = connection.execute("SELECT key_hash, payload_hash FROM keys WHERE source = ?", (source,))
+        pairs = np.fromiter(chain.from_iterable(every), np.int64)
+        return among(pairs[::2], pairs[1::2], asked)
+    found: list[tuple[int, int]] = []
     for first in range(0, len(asked), _ASKED_AT_ONCE):
-        pairs += connection.execute(
+        found += connection.execute(
             "SELECT k.key_hash, k.payload_hash FROM json_each(?) AS asked CROSS JOIN keys AS k "
             "ON k.source = ? AND k.key_hash = asked.value",
             (json.dumps(asked[first : first + _ASKED_AT_ONCE].tolist()), source),
         ).fetchall()
-    table = np.array(pairs, np.int64).reshape(-1, 2)
+    table = np.array(found, np.int64).reshape(-1, 2)
     return KnownKeys(table[:, 0], table[:, 1])
