@@ -85,7 +85,8 @@ def moments(stamps: pa.Array) -> pa.Array:
 
 def from_python(items: Sequence[Any], kind: Kind) -> tuple[pa.Array, list[int]]:
     """Arrow array of Python scalars, and the places of those that are not of the kind (null there)."""
-    items = [item.value if isinstance(item, enum.Enum) else item for item in items]
+    if any(issubclass(each, enum.Enum) for each in set(map(type, items))):
+        items = [item.value if isinstance(item, enum.Enum) else item for item in items]
     try:
         made = pa.array(items, ARROW_TYPES[kind])
     except _MISFITS:

@@ -1,23 +1,7 @@
-"""The packed form of one entity's events: what the online store keeps and a lookup reads.
-
-A blob describes itself. All numbers are little-endian; ``n`` is the number of events::
-
-    version u8 | 0 u8 | length of the column list u16 | n u32
-    column list, padded to 8 bytes: "amount:f?,merchant:s?,event_time:T"
-    event_time int64[n], known_at int64[n]
-    columns of 8 bytes an event, then of 4, then of 1, then a validity byte an event for each nullable column
-    per string column the length of its categories' text u32, then the texts: a NUL before each name, or a JSON array
-
-A string column whose values hardly repeat (``u``) has no codes but a text for each event, an empty one for null.
-Every array starts at ``base + n * stride`` of constants that the column list fixes: columns are found without reading
-others, aligned without padding, and decoded when asked for. Events lie in the order of S5. A column equal to event_time
-or known_at (``T``, ``K``) takes no room.
-"""
+"""Packing events into blobs of :mod:`featurestore.layout`: one entity's, or those of many entities at once."""
 
 import json
-import struct
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,79 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.events import Events, IntArray
+from featurestore.layout import LETTER, Layout, header, layout_of
 from featurestore.schema import Schema
-from featurestore.values import DTYPES, Kind, Values
+from featurestore.values import Values
 
-FORMAT = 1
 BLOCK = 1024
 """Most events of one blob: longer histories are split by time, so that a short window reads little."""
 
-HEADER = struct.Struct("<BBHI")
-_KIND_OF: dict[str, Kind] = {
-    "b": "bool",
-    "i": "int",
-    "f": "float",
-    "s": "str",
-    "u": "str",
-    "d": "datetime",
-    "T": "datetime",
-    "K": "datetime",
-}
-_LETTER: dict[Kind, str] = {kind: letter for letter, kind in _KIND_OF.items() if letter not in "TKu"}
-_CHUNK = 1 << 16  # events whose strings are recoded together: block, code and place then share one int64 sort key
-_Item = tuple[int, int, bytes]
 NONE_DISTINCT: Mapping[str, pa.ChunkedArray] = {}
-Stored = tuple[bytes, int | None]
-"""(blob, stamp): none of its events was known before the stamp; ``None``: their own known_at says it all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a column lies: its data at ``base + n * stride``, its validity at ``base + n * known``.
-
-    Strings without codes have a ``width`` of 0.
-    """
-
-    kind: Kind
-    dtype: np.dtype[Any]
-    width: int
-    stride: int
-    known: int | None
-    text: int
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What a column list fixes. Strings begin at ``base + n * total``."""
-
-    listing: bytes
-    base: int
-    total: int
-    texts: struct.Struct
-    slots: Mapping[str, Slot]
-
-
-def layout_of(listing: bytes) -> Layout:
-    """Lay out a column list."""
-    base = HEADER.size + len(listing)
-    columns = [item.rpartition(":") for item in listing.decode().strip().split(",") if ":" in item]
-    stride = 16
-    place = {}
-    for width in (8, 4, 1):
-        for name, _, code in columns:
-            if code[0] not in "TKu" and np.dtype(DTYPES[_KIND_OF[code[0]]]).itemsize == width:
-                place[name] = stride
-                stride += width
-    slots = {}
-    texts = 0
-    for name, _, code in columns:
-        kind = _KIND_OF[code[0]]
-        dtype = np.dtype(DTYPES[kind])
-        known, stride = (stride, stride + 1) if code.endswith("?") else (None, stride)
-        at = {"T": 0, "K": 8}.get(code[0], place.get(name, 0))
-        slots[name] = Slot(kind, dtype, 0 if code[0] == "u" else dtype.itemsize, at, known, texts)
-        texts += kind == "str"
-    return Layout(listing, base, stride, struct.Struct(f"<{texts}I"), slots)
+_CHUNK = 1 << 16  # events whose strings are recoded together: block, code and place then share one int64 sort key
+_TIME = 8  # stride of known_at: event_time and it come first
+_Item = tuple[int, int, bytes]
 
 
 def pack(events: Events, schema: Schema, entity: int = 0) -> bytes:
@@ -119,7 +41,7 @@ def pack(events: Events, schema: Schema, entity: int = 0) -> bytes:
     one = Events(np.array([0, n]), events.event_time[rows], events.known_at[rows], columns)
     if not n:
         layout = layout_of(_listing(one, schema, NONE_DISTINCT))
-        return b"".join((_header(layout, 0), layout.listing, bytes(layout.texts.size)))
+        return b"".join((header(layout, 0), layout.listing, bytes(layout.texts.size)))
     return next(pack_many(one, schema, block=n))[2]
 
 
@@ -161,17 +83,13 @@ def _listing(events: Events, schema: Schema, distinct: Collection[str]) -> bytes
             items.append(f"{field.name}:u{'?' if field.nullable else ''}")
             continue
         values = events.columns[field.name]
-        letter = _LETTER[values.kind]
+        letter = LETTER[values.kind]
         if values.kind == "datetime" and values.valid is None:
             letter = "K" if np.array_equal(values.data, events.known_at) else letter
             letter = "T" if np.array_equal(values.data, events.event_time) else letter
         items.append(f"{field.name}:{letter}{'' if values.valid is None else '?'}")
     listing = ",".join(items).encode()
     return listing + b" " * (-len(listing) % 8)
-
-
-def _header(layout: Layout, n: int) -> bytes:
-    return HEADER.pack(FORMAT, 0, len(layout.listing), n)
 
 
 def _blocks(starts: IntArray, block: int) -> tuple[IntArray, IntArray]:
@@ -188,44 +106,63 @@ def _pack_chunk(
 ) -> Iterator[_Item]:
     rows = slice(int(bounds[0]), int(bounds[-1]))
     bounds = bounds - bounds[0]
-    arrays: dict[int, tuple[bytes, int]] = {
-        0: (events.event_time[rows].tobytes(), 8),
-        8: (events.known_at[rows].tobytes(), 8),
-    }
+    frame = _Frame(layout, bounds)
+    frame.put(events.event_time[rows], 0)
+    frame.put(events.known_at[rows], _TIME)
     texts: list[list[bytes]] = []
     for name, slot in layout.slots.items():
         if not slot.width:
             column = names[name].slice(rows.start, rows.stop - rows.start)
             texts.append(_each(column, bounds))
-            if slot.known is not None:
-                arrays[slot.known] = (column.is_valid().to_numpy().tobytes(), 1)
-            continue
-        values = events.columns[name]
-        valid = None if values.valid is None else values.valid[rows]
-        data = values.data[rows]
-        if slot.kind == "str":
-            data, own = _local(data, valid, names[name], bounds)
-            texts.append(own)
-        arrays.setdefault(slot.stride, (np.ascontiguousarray(data, slot.dtype).tobytes(), slot.width))
+            valid = column.is_valid().to_numpy() if slot.known is not None else None
+        else:
+            values = events.columns[name]
+            data, valid = values.data[rows], None if values.valid is None else values.valid[rows]
+            if slot.kind == "str":
+                data, own = _local(data, valid, names[name], bounds)
+                texts.append(own)
+            if slot.stride > _TIME:
+                frame.put(np.ascontiguousarray(data, slot.dtype), slot.stride)
         if slot.known is not None and valid is not None:
-            arrays[slot.known] = (np.ascontiguousarray(valid).tobytes(), 1)
-    laid = [arrays[stride] for stride in sorted(arrays)]
+            frame.put(valid, slot.known)
     last = events.event_time[rows][bounds[1:] - 1].tolist()
-    for number, (low, high) in enumerate(pairwise(bounds.tolist())):
-        own = [text[number] for text in texts]
-        yield (
-            int(entity[number]),
-            last[number],
-            b"".join(
-                (
-                    _header(layout, high - low),
-                    layout.listing,
-                    *[array[low * width : high * width] for array, width in laid],
-                    layout.texts.pack(*map(len, own)),
-                    *own,
-                )
-            ),
-        )
+    lengths = [[len(text) for text in own] for own in texts]
+    for owner, newest, fixed, names_of, sizes in zip(
+        entity.tolist(), last, frame.parts(), _turned(texts, len(last)), _turned(lengths, len(last)), strict=True
+    ):
+        yield owner, newest, b"".join((fixed, layout.texts.pack(*sizes), *names_of))
+
+
+def _turned(columns: Sequence[Sequence[Any]], rows: int) -> Iterable[tuple[Any, ...]]:
+    return zip(*columns, strict=True) if columns else [()] * rows
+
+
+class _Frame:
+    """All that lies before the texts of many blobs, laid out at once: each blob begins at a multiple of eight bytes."""
+
+    def __init__(self, layout: Layout, bounds: IntArray) -> None:
+        self._layout, self._bounds, self._n = layout, bounds, np.diff(bounds)
+        size = layout.base + self._n * layout.total
+        self._ends = np.cumsum(-(-size // 8) * 8)
+        self._starts = self._ends - -(-size // 8) * 8
+        self._stops = self._starts + size
+        self._whole = np.zeros(int(self._ends[-1]) if len(size) else 0, np.uint8)
+        self._row = np.arange(bounds[-1])
+        heads = np.frombuffer(header(layout, 0) + layout.listing, np.int64)
+        place = self._starts[:, None] // 8 + np.arange(len(heads))
+        self._whole.view(np.int64)[place] = heads
+        self._whole.view(np.uint32)[self._starts // 4 + 1] = self._n
+
+    def put(self, data: np.ndarray[Any, Any], stride: int) -> None:
+        """Lay an array of all rows at a stride of each blob."""
+        width = data.dtype.itemsize
+        first = (self._starts + self._layout.base + self._n * stride) // width
+        self._whole.view(data.dtype)[np.repeat(first - self._bounds[:-1], self._n) + self._row] = data
+
+    def parts(self) -> list[bytes]:
+        """Bytes of each blob."""
+        whole = self._whole.tobytes()
+        return [whole[low:high] for low, high in zip(self._starts.tolist(), self._stops.tolist(), strict=True)]
 
 
 def _local(codes: Any, valid: Any, categories: pa.Array, bounds: IntArray) -> tuple[Any, list[bytes]]:

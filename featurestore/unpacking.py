@@ -1,4 +1,4 @@
-"""Reading the blobs of :mod:`featurestore.packing` as :class:`Events`, each column decoded when it is asked for."""
+"""Reading the blobs of :mod:`featurestore.layout` as :class:`Events`, each column decoded when it is asked for."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ import numpy as np
 
 from featurestore.errors import NewerFormat, SchemaChanged, StoreDamaged
 from featurestore.events import Events, IntArray, order
-from featurestore.packing import FORMAT, HEADER, Layout, Slot, Stored, layout_of
+from featurestore.layout import FORMAT, HEADER, Layout, Slot, Stored, layout_of
 from featurestore.schema import Field, Schema
 from featurestore.values import DTYPES, Values, encode
 

@@ -6,6 +6,7 @@ are taken. Both ways accept the same rows, but for what is decided here: NaN is 
 what may carry a value is the table of :mod:`featurestore.carriers`, unless a file has only text (``from_text``).
 """
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -210,9 +211,11 @@ def _by_pydantic(
     for places, rows in batches:
         models, problems = rowwise.validated(rows, schema.model)
         numbers = places.tolist()
+        rows_of_models = [numbers[place] for place in models]
         for name, column in values.items():
-            for place, model in models.items():
-                column[numbers[place]] = getattr(model, name)
+            read = operator.attrgetter(name)
+            for row, value in zip(rows_of_models, map(read, models.values()), strict=True):
+                column[row] = value
         bad += [refusals.from_pydantic(one, origin, row_number(numbers[place]), schema) for place, one in problems]
     columns = {}
     for field in schema.fields:

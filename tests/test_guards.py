@@ -31,6 +31,7 @@ FLOORS = (
         "visibility",
         "definition",
         "keys",
+        "layout",
         "packing",
         "unpacking",
     ),

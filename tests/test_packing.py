@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from featurestore.errors import NewerFormat, SchemaChanged, StoreDamaged
 from featurestore.events import Events
-from featurestore.packing import BLOCK, Stored, pack, pack_many
+from featurestore.layout import Stored
+from featurestore.packing import BLOCK, pack, pack_many
 from featurestore.schema import Schema, schema_of
 from featurestore.unpacking import Unpacker
 from featurestore.unpacking import events_of as events_of_stored

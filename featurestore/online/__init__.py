@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from featurestore.events import IntArray
-from featurestore.packing import Stored
+from featurestore.layout import Stored
 
 Piece = tuple[str, int, bytes]
 """(entity's key text, newest event_time in the blob in microseconds UTC, packed events)."""
