@@ -4,6 +4,7 @@ The same schema gives the same rows on every run.
 """
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -69,9 +70,24 @@ def distinct(schema: Schema, name: str, count: int) -> list[Any] | None:
     return found if len(found) == count else None
 
 
+def pool_of(schema: Schema, name: str, also: Sequence[Any] = ()) -> list[Any]:
+    """Different values that a column takes: of ``also``, of its choices and bounds, of what is common."""
+    field, adapter = schema[name], _adapter(schema, name)
+    return [one for one in dict.fromkeys([*also, *_candidates(field, adapter)]) if _fits(one, adapter)]
+
+
+def pattern_of(schema: Schema, name: str) -> str | None:
+    """Regular expression that a column's texts match, if its type has one."""
+    return next((str(rule["pattern"]) for rule in _said(_adapter(schema, name)) if "pattern" in rule), None)
+
+
+def fits(schema: Schema, name: str, value: Any) -> bool:
+    """Whether a column takes a value."""
+    return _fits(value, _adapter(schema, name))
+
+
 def _drawn(schema: Schema, field: Field, rows: int, drawn: np.random.Generator) -> list[Any] | None:
-    adapter = _adapter(schema, field.name)
-    pool = [one for one in dict.fromkeys(_candidates(field, adapter)) if _fits(one, adapter)]
+    pool = pool_of(schema, field.name)
     if not pool:
         return [None] * rows if field.nullable else None
     made = [pool[place] for place in drawn.integers(len(pool), size=rows).tolist()]
@@ -79,6 +95,7 @@ def _drawn(schema: Schema, field: Field, rows: int, drawn: np.random.Generator) 
     return [None if gone else one for one, gone in zip(made, missing.tolist(), strict=True)]
 
 
+@functools.lru_cache(maxsize=1024)
 def _adapter(schema: Schema, name: str) -> TypeAdapter[Any]:
     info = schema.model.model_fields[name]
     kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation

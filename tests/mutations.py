@@ -11,13 +11,14 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
-from oracle import Delivery, Event, Lit, Op, Reduce, Rules, Value
+from oracle import Lit, Op, Reduce
 from pytest import MonkeyPatch  # noqa: PT013  # a type here, and nothing else
 from running import SPINE, Running, bits, expected, request, running
 from strategies import BASE, CATALOGUE, COLUMNS, DAY, HOUR, OFFSET, SECOND, Asked, Scenario
 
 from featurestore import FeatureStore, times
 from featurestore.errors import DefinitionProblems
+from featurestore.testing.oracle import Delivery, Event, Rules, Value
 from featurestore.values import from_list
 from featurestore.verify import Verification
 

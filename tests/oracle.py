@@ -1,8 +1,8 @@
 """What every feature must give, computed the slow and obvious way, straight from the S-rules.
 
-Plain Python alone: integers, floats, fractions, lists, dictionaries; nothing of the product. An event is a dictionary
-of its columns plus ``__known_at`` (effective, S2) and ``__position`` (S10); datetimes are integer microseconds UTC (S1)
-and null is ``None``. A feature is described once as a tree of nodes; :func:`value` says what it is worth.
+Plain Python alone: integers, floats, fractions, lists, dictionaries; nothing of the product but
+:mod:`featurestore.testing.oracle`, which is no more than that itself: which events a row sees (S2 to S6, S10, S15) is
+told there, and what they are worth here. A feature is described once as a tree of nodes; :func:`value` says its value.
 """
 
 import math
@@ -14,188 +14,13 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-Value = bool | int | float | str | None
-Event = Mapping[str, Value]
+from featurestore.testing.oracle import Event, Rules, Value, plain
 
-KNOWN_AT = "__known_at"
-POSITION = "__position"
 INT64 = range(-(2**63), 2**63)
 SECOND = 1_000_000
 
 
-class Refused(ValueError):  # reads as the rule does: the delivery is refused
-    """A known key came with another payload (S6)."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a source says of its events. ``columns`` are in schema order; ``delay`` is in microseconds."""
-
-    columns: tuple[str, ...]
-    event_time: str = "event_time"
-    known_at: str | None = None
-    delay: int = 0
-    key: str | None = None
-    inclusive: bool = False
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Rows that reach the store together ``at`` an instant: one bulk load, or one call of ingest."""
-
-    kind: str
-    at: int
-    rows: tuple[Event, ...]
-    history: bool = False
-
-
-# S2, S6: from deliveries to the log
-
-
-def delivered(deliveries: Sequence[Delivery], rules: Rules) -> list[Event]:
-    """Events of the log, positions 1, 2, … by delivery.
-
-    Raises
-    ------
-    Refused
-        If a known key comes with another payload (S6).
-    """
-    log: list[Event] = []
-    first: dict[Value, list[Value]] = {}
-    in_service = False
-    stamp: int | None = None
-    for position, delivery in enumerate(deliveries, start=1):
-        is_history = delivery.kind == "bulk" and (delivery.history or not in_service)
-        in_service = in_service or delivery.kind == "bulk"
-        arrival = delivery.at if stamp is None else max(stamp, delivery.at)  # arrival stamps never decrease (S10)
-        kept = []
-        for raw in _in_order(delivery, rules):
-            row = {column: plain(raw.get(column)) for column in rules.columns}
-            identity = None if rules.key is None else row[rules.key]
-            payload = [row[column] for column in rules.columns if column != rules.known_at]
-            if identity is None or first.setdefault(identity, payload) is payload:
-                known = _known_at(row, rules, None if is_history else arrival)
-                kept.append({**row, KNOWN_AT: known, POSITION: position})
-            elif first[identity] != payload:
-                raise Refused(f"{identity!r} is known with another payload")
-        stamp = arrival if kept and not is_history else stamp
-        log += kept
-    return log
-
-
-def _in_order(delivery: Delivery, rules: Rules) -> list[Mapping[str, Value]]:
-    """Of copies in one bulk load the one known first is the first, in whatever order a file holds them (S5, S6)."""
-    if delivery.kind != "bulk":
-        return list(delivery.rows)
-    names = [name for name in (rules.event_time, rules.known_at) if name is not None]
-    return sorted(delivery.rows, key=lambda row: _known_at({name: plain(row.get(name)) for name in names}, rules, None))
-
-
-def _known_at(row: Event, rules: Rules, arrival: int | None) -> int:
-    """S2; ``arrival`` is None for history, which alone has a delay: later, arrival is observed."""
-    declared = None if rules.known_at is None else _whole(row[rules.known_at])
-    if arrival is None:
-        return _whole(row[rules.event_time]) + rules.delay if declared is None else declared
-    return arrival if declared is None else max(declared, arrival)
-
-
-def _known(event: Event) -> int:
-    return _whole(event[KNOWN_AT])
-
-
-def _whole(entry: Value) -> int:
-    assert isinstance(entry, int)
-    return entry
-
-
-# S3, S4, S5, S10: from the log to one window
-
-
-def visible(
-    events: Sequence[Event],
-    rules: Rules,
-    *,
-    entity: Mapping[str, Value],
-    as_of: int,
-    position: int | None = None,
-    window: int | None = None,
-    offset: int = 0,
-) -> list[Event]:
-    """Events of one entity that count at ``as_of``, in S5 order. ``entity`` maps the source's columns to the key."""
-    before: Callable[[Any, Any], bool] = operator.le if rules.inclusive else operator.lt
-    if any(part is None for part in entity.values()):
-        return []
-    chosen = []
-    for event in events:
-        happened, known = _whole(event[rules.event_time]), _known(event)
-        if any(event[column] is None or event[column] != part for column, part in entity.items()):
-            continue
-        if position is not None and _whole(event[POSITION]) > position:
-            continue
-        if not (before(happened, as_of) and before(known, as_of)):
-            continue
-        if not before(happened, as_of - offset):
-            continue
-        if window is not None and happened < as_of - offset - window:
-            continue
-        chosen.append(event)
-    return ordered(chosen, rules)
-
-
-def ahead(
-    events: Sequence[Event],
-    rules: Rules,
-    *,
-    entity: Mapping[str, Value],
-    as_of: int,
-    horizon: int,
-    offset: int = 0,
-    position: int | None = None,
-) -> list[Event]:
-    """Events that a label sees (S15): ``[T, T+h)``, or ``(T, T+h]`` if inclusive, whenever they became known.
-
-    An offset moves both edges.
-    """
-    begin, end = as_of + offset, as_of + offset + horizon
-    chosen = []
-    for event in events:
-        happened = _whole(event[rules.event_time])
-        inside = begin < happened <= end if rules.inclusive else begin <= happened < end
-        if position is not None and _whole(event[POSITION]) > position:
-            continue
-        if inside and all(part is not None and event[column] == part for column, part in entity.items()):
-            chosen.append(event)
-    return ordered(chosen, rules)
-
-
-def mature(
-    events: Sequence[Event], rules: Rules, *, as_of: int, horizon: int, offset: int = 0, position: int | None = None
-) -> bool:
-    """Whether a label's horizon has closed by the newest ``known_at`` of its source, at a position (S15)."""
-    there = [event for event in events if position is None or _whole(event[POSITION]) <= position]
-    return any(as_of + offset + horizon + rules.delay <= _known(event) for event in there)
-
-
-def ordered(events: Sequence[Event], rules: Rules) -> list[Event]:
-    """By event_time, known_at, then the remaining columns in schema order, null first (S5)."""
-    remaining = [column for column in rules.columns if column != rules.event_time]
-
-    def rank(event: Event) -> list[Any]:
-        rest = [(0, 0) if event[column] is None else (1, event[column]) for column in remaining]
-        return [event[rules.event_time], event[KNOWN_AT], *rest]
-
-    return sorted(events, key=rank)
-
-
 # S7, S13: reductions of a list of values, nulls among them
-
-
-def plain(entry: Any) -> Value:
-    """S7: NaN and infinity are null, -0.0 is 0.0."""
-    if isinstance(entry, float):
-        return entry + 0.0 if math.isfinite(entry) else None
-    known: Value = entry
-    return known
 
 
 def present(values: Sequence[Value]) -> list[Any]:
@@ -565,7 +390,8 @@ def value(node: Node, scope: Scope, event: Event | None = None) -> Value:
     match node:
         case Col(name):
             assert event is not None, f"{name} is not reduced"
-            return event[name]
+            cell: Value = event[name]
+            return cell
         case Lit(constant):
             return constant
         case AsOf():
@@ -590,7 +416,7 @@ def _grouped(node: ByKey, scope: Scope) -> Any:
 
 def _text(key: Value, kind: str) -> str:
     if kind == "datetime":
-        return _moment(_whole(key)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return _moment(int(key or 0)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(key, bool):
         return "true" if key else "false"
     return str(key)
@@ -601,8 +427,8 @@ def _reduced(node: Reduce, scope: Scope) -> Value:
     kept = [event for event in scope.events if where is None or value(where, scope, event) is True]
     kept = _end(kept, node.rows)
     if node.name == "since_last":
-        return seconds_since([_whole(event[scope.rules.event_time]) for event in kept], scope.as_of)
-    instants = [_whole(event[scope.rules.event_time]) for event in kept]
+        return seconds_since([int(event[scope.rules.event_time]) for event in kept], scope.as_of)
+    instants = [int(event[scope.rules.event_time]) for event in kept]
     if node.name == "rate":
         since_first = scope.as_of - scope.offset - instants[0] if instants else None
         return rate(len(kept), since_first if scope.window is None else scope.window, int(node.number))

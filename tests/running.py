@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from oracle import Delivery, Event, Rules, Scope, Value, delivered, row_value, value, visible
+from oracle import Scope, row_value, value
 from pydantic import BaseModel
 from strategies import DAY, HOUR, SECOND, VIEWS, Asked, Scenario, joined, middle, rendered
 
 from featurestore import FeatureStore, times
 from featurestore.definition import Entity, FeatureService, RowFeature, Source, WindowFeature, feature, on
 from featurestore.schema import schema_of
+from featurestore.testing.oracle import Delivery, Event, Rules, Value, delivered, visible
 from featurestore.values import Kind, from_list
 
 LABELS = {10 * SECOND: "10s", HOUR: "1h", DAY: "1d"}

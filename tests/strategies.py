@@ -10,7 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from oracle import AsOf, ByKey, Col, Delivery, Event, Lit, Node, Op, Reduce, Rules, Value
+from oracle import AsOf, ByKey, Col, Lit, Node, Op, Reduce
+
+from featurestore.testing.oracle import Delivery, Event, Rules, Value
 
 SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000
 BASE = 1_709_251_199_000_000  # 2024-02-29T23:59:59Z

@@ -82,7 +82,6 @@ FLOORS = (
         "training",
         "lookup",
         "explain",
-        "testing",
         "models",
         "monitoring",
         "apikeys",
@@ -94,7 +93,7 @@ FLOORS = (
         "leaks",
     ),
     ("store",),
-    ("status", "cli", "server", "demo", "scaffold", "__init__", "__main__"),
+    ("status", "cli", "server", "demo", "scaffold", "testing", "__init__", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

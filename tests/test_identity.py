@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from oracle import KNOWN_AT, POSITION, Delivery, Event, Value, ordered
 from running import ENTITIES, Move, Running, compare, expected, logs_of, request, running, service_of, source_of
 from strategies import HOUR, OPERATIONS, SECOND, Asked, Scenario, scenarios
 
@@ -21,6 +20,7 @@ from featurestore.errors import AsOfError, ConflictingRows, IntegerOverflow
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events
 from featurestore.plan import Keyed, ServicePlan, compile_service, outputs_of
+from featurestore.testing.oracle import KNOWN_AT, POSITION, Delivery, Event, Value, ordered
 from featurestore.values import Values, from_list
 
 EXPLORE = (Phase.explicit, Phase.reuse, Phase.generate)  # no shrinking: a failure names the value and the row as it is

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from oracle import Scope, Value, ahead, mature, value
+from oracle import Scope, value
 from running import ENTITIES, SPINE, Running, Sides, bits, window_feature
 from shop import Clock, Payment, customer, ingested, payments, service, write
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -21,6 +21,7 @@ from strategies import DAY, HOUR, OFFSET, SECOND, VIEWS, WINDOWS, Asked, Scenari
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature, label, on, testing
 from featurestore.definition import Label
 from featurestore.errors import DefinitionError, RequestError, SpineError, UnknownService
+from featurestore.testing.oracle import Value, ahead, mature
 from featurestore.values import from_list
 
 Open = Callable[..., FeatureStore]

@@ -6,29 +6,18 @@ from fractions import Fraction
 
 import pytest
 from oracle import (
-    KNOWN_AT,
-    POSITION,
     AsOf,
     Col,
-    Delivery,
-    Event,
     Lit,
     Op,
     Reduce,
-    Refused,
-    Rules,
     Scope,
-    Value,
-    ahead,
     apply,
     decayed_sum,
-    delivered,
     entropy,
     kurtosis,
-    mature,
     mean,
     nearest,
-    ordered,
     pick,
     quantile,
     rate,
@@ -39,6 +28,20 @@ from oracle import (
     total,
     value,
     variance,
+)
+
+from featurestore.testing.oracle import (
+    KNOWN_AT,
+    POSITION,
+    Delivery,
+    Event,
+    Refused,
+    Rules,
+    Value,
+    ahead,
+    delivered,
+    mature,
+    ordered,
     visible,
 )
 

@@ -1,9 +1,4 @@
-"""A window of given events, to test a definition without a store.
-
->>> tx = window(amount=[1.0, 2.0, 3.0])
->>> tx.amount.mean().item()
-2.0
-"""
+"""A window of given events, to test a definition without a store."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,10 +8,12 @@ import numpy as np
 from pydantic import BaseModel
 
 from featurestore import times
+from featurestore.definition import Source
 from featurestore.errors import RequestError, suggest
 from featurestore.events import IntArray, order
 from featurestore.operand import Looks, Ranges, Tally
 from featurestore.schema import Field, kind_of, schema_of
+from featurestore.testing.oracle import KNOWN_AT, Event
 from featurestore.values import Values, from_list
 from featurestore.window import Frame, Window
 
@@ -81,10 +78,28 @@ def window(
     place = order(np.zeros(rows, np.int64), happened, known, list(made.values()))
     if place is not None:
         happened, known, made = happened[place], known[place], {name: one.take(place) for name, one in made.items()}
-    begin = np.full(1, 0 if window is None else end - times.duration(window))
-    looks = Looks.of(np.full(1, end), begin, np.full(1, end), np.full(1, window is None))
-    one_row = Ranges(np.zeros(1, np.int64), np.full(1, rows), Tally(of_test=True), looks, lambda: happened)
-    return Window(Frame(made, happened, known), one_row)
+    length = None if window is None else times.duration(window)
+    return _one_row(Frame(made, happened, known), Tally(of_test=True), as_of=end, end=end, length=length)
+
+
+def of_events(source: Source, events: Sequence[Event], *, as_of: int, end: int, length: int | None) -> Window:
+    """Window of one row that holds these events of a source as they lie: they are not ordered, nothing is cut off.
+
+    ``as_of``, the window's ``end`` and its ``length`` (``None``: the whole history) are microseconds.
+    """
+    made = {
+        field.name: from_list(field.kind, [one[field.name] for one in events], nullable=field.masked)
+        for field in source.fields.fields
+    }
+    happened, known = (np.array([one[name] for one in events], np.int64) for name in (source.event_time, KNOWN_AT))
+    return _one_row(Frame(made, happened, known), Tally(), as_of=as_of, end=end, length=length)
+
+
+def _one_row(frame: Frame, tally: Tally, *, as_of: int, end: int, length: int | None) -> Window:
+    begin = np.full(1, 0 if length is None else end - length)
+    looks = Looks.of(np.full(1, as_of), begin, np.full(1, end), np.full(1, length is None))
+    events = np.full(1, len(frame.times))
+    return Window(frame, Ranges(np.zeros(1, np.int64), events, tally, looks, lambda: frame.times))
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> int:
