@@ -102,7 +102,7 @@ def to_datetime(micros: int) -> datetime:
 
 def isoformat(micros: int) -> str:
     """``2026-01-31T12:00:00.000001Z``: always microseconds, always UTC."""
-    return to_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return to_datetime(micros).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def duration(text: str | timedelta) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator
@@ -58,7 +59,10 @@ def build(store: FeatureStore, options: Options, log: Log = to_stderr) -> Edge:
 def from_environment() -> Edge:
     """Make the application that a worker was started for."""
     options = Options.from_environment()
-    return build(FeatureStore.open(options.project), options)
+    made = build(FeatureStore.open(options.project), options)
+    gc.collect()
+    gc.freeze()  # what lives as long as the worker is not searched for garbage again and again
+    return made
 
 
 @contextlib.asynccontextmanager

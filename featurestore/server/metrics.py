@@ -17,6 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # to find one by its labels is slow
         self._requests = Counter(
             "featurestore_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
@@ -39,8 +40,14 @@ class Metrics:
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counted = self._counted.get((route, method, status))
+        if counted is None:
+            named = method if method in _METHODS else "other"
+            counted = self._requests.labels(route, named, str(status)), self._seconds.labels(route)
+            if named == method:
+                self._counted[route, method, status] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def rows(self, route: str, count: int) -> None:
         """Count rows of an answer."""
