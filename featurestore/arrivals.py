@@ -185,6 +185,8 @@ def _drop_known(
 
     ``rows`` are in the order of their key hashes.
     """
+    if not len(known.key_hash):
+        return rows[:0]
     first = np.searchsorted(known.key_hash, key_hash[rows])
     last = np.searchsorted(known.key_hash, key_hash[rows], side="right")
     there = last > first

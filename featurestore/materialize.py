@@ -165,9 +165,11 @@ class _Loading:
         load = self.log.begin(kind, at=self.terms.stamp, history=self.terms.history)
         try:
             self.online.begin_load(load.id)
-            for one in filter(self._touches, self.found):
-                self.progress(f"writing {one.table.num_rows:,} events of {one.source.name}")
-                self._write(one, load)
+            for number, one in enumerate(self.found):
+                if self._touches(one):
+                    self.progress(f"writing {one.table.num_rows:,} events of {one.source.name}")
+                    self.found[number] = self._ordered(one)
+                    self._write(self.found[number], load)
             for name, known_keys in self.keys.items():
                 if len(known_keys.key_hash):
                     self.online.write_keys(load.id, name, known_keys.key_hash, known_keys.payload_hash)
@@ -184,10 +186,8 @@ class _Loading:
 
     def _write(self, one: Arrived, load: Load) -> None:
         """Segment, file records and bad rows of a source's new events."""
-        name, table = one.source.name, one.table
-        place = _log_order(one.source, table, self._entity_columns(one.source))
-        rows = table if place is None else table.take(place)
-        load.add(name, rows, origin="bulk", event_time=one.source.event_time, arrive=not one.history)
+        name = one.source.name
+        load.add(name, one.table, origin="bulk", event_time=one.source.event_time, arrive=not one.history)
         for part, digest, rows in one.parts:
             load.add_part(name, part.name, part.size, part.mtime_ns, digest, rows)
         bad = [
@@ -195,6 +195,11 @@ class _Loading:
             for row in one.bad
         ]
         load.add_quarantined(name, bad)
+
+    def _ordered(self, one: Arrived) -> Arrived:
+        """New events in the order of the log, which is that of the first view too."""
+        place = _log_order(one.source, one.table, self._entity_columns(one.source))
+        return one if place is None else replace(one, table=one.table.take(place))
 
     def _keys_anew(self, source: Source) -> bool:
         """Whether the store's keys of a source are made again: in a rebuild, or since they are of another column."""

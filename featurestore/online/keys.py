@@ -97,7 +97,9 @@ def joined(parts: Sequence[KnownKeys]) -> KnownKeys:
 
 def _in_order(key: IntArray, payload: IntArray) -> KnownKeys:
     """Pairs sorted by key, then payload; hardly any two have one key."""
-    place = np.argsort(key) if (key[1:] < key[:-1]).any() else np.arange(len(key))
+    if (key[1:] > key[:-1]).all():
+        return KnownKeys(key, payload)
+    place = np.argsort(key)
     key = key[place]
     tied = key[1:] == key[:-1]
     if tied.any():
