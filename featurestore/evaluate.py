@@ -14,6 +14,7 @@ from featurestore import times
 from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
 from featurestore.errors import DefinitionError, FeatureStoreError, IntegerOverflow, row_number
 from featurestore.events import Events
+from featurestore.made import Made
 from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
 from featurestore.visibility import Viewpoint, windows_ahead, windows_of
@@ -50,7 +51,7 @@ def evaluate(
     events: Mapping[str, Events],
     entities: Mapping[Keyed, IntArray],
     not_finite: dict[str, int] | None = None,
-) -> dict[str, Values]:
+) -> Made:
     """Value of each feature of the service for each row, in declared order; then of each label.
 
     Parameters
@@ -68,8 +69,8 @@ def evaluate(
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
     viewpoints = {name: Viewpoint(one) for name, one in events.items()}
-    made: dict[str, Values] = dict(spine.columns)
-    made[AS_OF] = Values("datetime", spine.as_of)
+    made = Made(spine.columns)
+    made.add((AS_OF,), Values("datetime", spine.as_of))
     windows: dict[
         Any, Window
     ] = {}  # features that look through the same windows share them, and what their columns' folds share
@@ -78,14 +79,13 @@ def evaluate(
             look = (step.keyed, step.feature.windows, step.feature.offset)
             if look not in windows:
                 windows[look] = _windows(step, spine, viewpoints[step.keyed.view.name], entities[step.keyed])
-            values = _reduced(step.feature, windows[look], counts)  # one call for all windows of the family
-            made.update(zip(step.outputs, values.parts(len(step.outputs)), strict=True))
+            made.add(step.outputs, _reduced(step.feature, windows[look], counts))  # one call for all of the family
         else:
-            made[step.output] = _row_step(step, made, len(spine), counts)
+            made.add((step.output,), _row_step(step, made, len(spine), counts))
     for ahead in plan.labels:
         viewpoint, entity = viewpoints[ahead.keyed.view.name], entities[ahead.keyed]
-        made[ahead.label.name] = _reduced(ahead.label, _ahead(ahead.label, spine, viewpoint, entity), counts)
-    return {name: made[name] for name in plan.outputs}
+        made.add((ahead.label.name,), _reduced(ahead.label, _ahead(ahead.label, spine, viewpoint, entity), counts))
+    return made.only(plan.outputs)
 
 
 def _windows(step: WindowStep, spine: Spine, viewpoint: Viewpoint, entity: IntArray) -> Window:

@@ -12,11 +12,11 @@ from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
+from featurestore.made import Made
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import difference, fits, signature_of
 from featurestore.plan import Keyed, ServicePlan
 from featurestore.unpacking import Unpacker
-from featurestore.values import Values
 from featurestore.view import tie_columns
 
 
@@ -194,11 +194,9 @@ def _indices(texts: Sequence[str | None], places: dict[str, int]) -> IntArray:
     return np.array([-1 if text is None else places.setdefault(text, len(places)) for text in texts], np.int64)
 
 
-def _vectors(service: Prepared, made: Mapping[str, Values], asked: IntArray, position: int) -> list[Vector]:
-    columns = {name: one.to_list() for name, one in made.items()}
+def _vectors(service: Prepared, made: Made, asked: IntArray, position: int) -> list[Vector]:
+    rows: Sequence[Mapping[str, Any]] = made.rows() if len(made) else [{}] * len(asked)
     return [
-        Vector(
-            {name: items[row] for name, items in columns.items()}, times.to_datetime(at), position, service.fingerprint
-        )
-        for row, at in enumerate(asked.tolist())
+        Vector(row, times.to_datetime(at), position, service.fingerprint)
+        for row, at in zip(rows, asked.tolist(), strict=True)
     ]

@@ -114,16 +114,6 @@ class Values:
         valid = None if self.valid is None else np.ascontiguousarray(self.valid[index])
         return Values(self.kind, np.ascontiguousarray(self.data[index]), valid, self.categories, self.entries)
 
-    def parts(self, many: int) -> "Sequence[Values]":
-        """Give as many runs of rows of one length as there are, in order."""
-        if many == 1:
-            return (self,)
-        rows = len(self) // many
-        if self._items is None:
-            return [self.take(slice(part * rows, (part + 1) * rows)) for part in range(many)]
-        items, nullable = self._items
-        return [scalars(self.kind, items[part * rows : (part + 1) * rows], nullable=nullable) for part in range(many)]
-
     def to_list(self) -> list[Any]:
         """Python scalars, null as ``None``, datetimes aware in UTC; a map as a dict. The list may not be changed."""
         if self._items is not None:

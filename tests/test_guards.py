@@ -51,6 +51,7 @@ FLOORS = (
         "registry",
         "applied",
         "evaluate",
+        "made",
         "validation",
         "carriers",
         "casting",

@@ -31,7 +31,7 @@ def in_buckets(
     events: Mapping[str, Events],
     entities: Mapping[Keyed, IntArray],
     not_finite: dict[str, int],
-) -> dict[str, Values]:
+) -> Mapping[str, Values]:
     """Evaluate a service as :func:`evaluate` does: windows and labels bucket by bucket, then row features."""
     if len(spine) < MANY_ROWS:
         return evaluate(plan, spine, events, entities, not_finite)
@@ -89,7 +89,7 @@ class _Run:
         if len(edges) == 1:  # no events at all
             yield Bucket(slice(0, len(self.entity)), slice(0, 0))
 
-    def __call__(self, bucket: Bucket) -> tuple[dict[str, Values], dict[str, int]]:
+    def __call__(self, bucket: Bucket) -> tuple[Mapping[str, Values], dict[str, int]]:
         """Values of a bucket's rows in its order, and how many of them were not finite."""
         rows, first = bucket.rows, bucket.entities.start
         position = None if self.position is None else self.position[rows]
