@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from featurestore import longranges
 from featurestore.errors import IntegerOverflow
 from featurestore.exact import ExactSums, fsum, two_product, two_sum
 from featurestore.values import FEW, Values, nulls, scalars
@@ -21,6 +22,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 FEW_PAIRS = 4096
 FEW_RANGES = 256
+CROWDED = 256
 PAIRS_AT_ONCE = 1 << 22
 _LOW = 0xFFFFFFFF
 _SQUARES_EXACT = (2.0**-480, 2.0**480)
@@ -57,6 +59,11 @@ class Spans:
         if self._counts is None:
             self._counts = self.hi - self.lo
         return self._counts
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many pairs of range and value that to visit them all is the slower way."""
+        return int(self.counts.sum()) > CROWDED * (len(self.values) + len(self.counts))
 
     @property
     def float_sums(self) -> Any:
@@ -231,6 +238,8 @@ def distinct(spans: Spans) -> Values:
     if spans.few:
         return scalars("int", [len(set(part)) for part in spans.parts()], nullable=False)
     previous = spans.once("previous", lambda: _previous_equal(spans.values.data))
+    if spans.crowded:
+        return Values("int", longranges.count_below(previous + 1, spans.lo, spans.hi, spans.lo + 1))
 
     def new_ones(index: IntArray, lo: IntArray) -> Array:
         return np.asarray(previous[index] < lo)
@@ -308,6 +317,13 @@ def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Valu
         return Values(values.kind, found, counts > 0, values.categories)
     if not len(values) or not len(counts):
         return nulls(values.kind, len(counts))
+    result = _long_extremes(ufunc, spans) if spans.crowded else _extremes(ufunc, spans)
+    return _masked(values.kind, result, counts > 0, values.categories)
+
+
+def _extremes(ufunc: np.ufunc, spans: Spans) -> Array:
+    """Extreme of each range's values, one by one."""
+    values = spans.values
     padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
     lo, hi = _nested(spans)
     edges = np.concatenate([lo[::-1], hi[np.newaxis]])  # of each row, from its longest window's begin to the end
@@ -319,7 +335,18 @@ def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Valu
     found = ufunc.accumulate(parts[:, ::-1], axis=1).T  # a longer window is the shorter one and what comes before it
     result = np.empty(lo.shape, padded.dtype)
     result[:, slice(None) if place is None else place] = found
-    return _masked(values.kind, result.ravel(), counts > 0, values.categories)
+    return result.ravel()
+
+
+def _long_extremes(ufunc: np.ufunc, spans: Spans) -> Array:
+    """Extremes of ranges most of whose values many of them share; those that are not long apart."""
+    values, long = spans.values, spans.counts > longranges.BLOCK
+    result = np.zeros(len(long), values.data.dtype)
+    found: longranges.Extremes = spans.once(ufunc.__name__, lambda: longranges.Extremes(ufunc, values.data))
+    result[long] = found.over(spans.lo[long], spans.hi[long])
+    if not long.all():
+        result[~long] = _extremes(ufunc, Spans(values, spans.lo[~long], spans.hi[~long], spans.made))
+    return result
 
 
 def _nested(spans: Spans) -> tuple[IntArray, IntArray]:

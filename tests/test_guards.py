@@ -18,6 +18,7 @@ FLOORS = (
         "events",
         "fold",
         "quantiles",
+        "longranges",
         "moments",
         "terms",
         "arithmetic",
