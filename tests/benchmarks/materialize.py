@@ -89,6 +89,7 @@ def peak_mb() -> int:
 
 
 def yardstick(folder: Path, events: int) -> Row:
+    duckdb.sql("SET enable_progress_bar = false")
     begun = time.perf_counter()
     duckdb.sql(
         f"COPY (FROM '{folder}/data/1.parquet' ORDER BY customer_id, event_time) TO '{folder}/sorted.parquet'"
