@@ -24,6 +24,7 @@ _MASK = np.uint64(0xFFFFFFFF)
 _LOWEST_BIT = -1074
 _CACHED_LIMBS = 8
 _FAST_SCALE = 1000
+_PREFIX_CHUNK = 1 << 14
 _ROUND_CHUNK = 1 << 15
 _WIDE_CHUNK = 1 << 18
 
@@ -40,7 +41,7 @@ class ExactSums:
         else:
             self.lowest = max(math.frexp(smallest)[1] - 53, _LOWEST_BIT)
             self.count = -(-(math.frexp(largest)[1] - self.lowest + 1) // LIMB)
-        self._prefixes = list(self._made()) if self.count <= _CACHED_LIMBS else None
+        self._prefixes = self._all() if self.count <= _CACHED_LIMBS else None
 
     def totals(self, lo: IntArray, hi: IntArray) -> list[IntArray]:
         """Limb totals over ``[lo, hi)``, lowest limb first: the sum is ``sum(total << 32 * i) * 2**lowest``."""
@@ -64,8 +65,21 @@ class ExactSums:
         digits.reverse()
         return round_limbs([total - digit for total, digit in zip(totals, digits, strict=True)], self.lowest)
 
+    def _all(self) -> list[IntArray]:
+        """Prefix sums of all limbs, highest first; some values at a time, which then stay in the cache."""
+        values = len(self.parts[0])
+        prefixes = [np.zeros(values + 1, np.int64) for _ in range(self.count)]
+        for start in range(0, values, _PREFIX_CHUNK):
+            parts = [part[start : start + _PREFIX_CHUNK] for part in self.parts]
+            digits = zip(*(_digits(part, self.lowest, self.count) for part in parts), strict=True)
+            for prefix, limbs in zip(prefixes, digits, strict=True):
+                limb = limbs[0] if len(limbs) == 1 else sum(limbs[1:], start=limbs[0])
+                limb[0] += prefix[start]
+                np.cumsum(limb, out=prefix[start + 1 : start + 1 + len(limb)])
+        return prefixes
+
     def _made(self) -> Iterator[IntArray]:
-        """Prefix sums of the limbs, highest first; shape ``(n + 1,)`` each."""
+        """Prefix sums of the limbs, highest first, one at a time; shape ``(n + 1,)`` each."""
         for limbs in zip(*(_digits(part, self.lowest, self.count) for part in self.parts), strict=True):
             prefix = np.zeros(len(limbs[0]) + 1, np.int64)
             for limb in limbs:
@@ -142,10 +156,11 @@ def _digits(values: FloatArray, lowest: int, count: int) -> Iterator[IntArray]:
     for number in range(count - 1, -1, -1):
         unit = lowest + LIMB * number
         scaled = _scale(rest, -unit)
-        whole = np.trunc(scaled)  # rounding up could pass the largest double
         if number:
+            whole = np.trunc(scaled)  # rounding up could pass the largest double
             rest = rest - _scale(whole, unit)
-        yield whole.astype(np.int64)
+            scaled = whole
+        yield scaled.astype(np.int64)
 
 
 def _scale(values: FloatArray, exponent: int) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,10 @@ def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]
     spine = [values.concatenate([columns[number] for columns in asked]) for number in range(len(view.key_columns))]
     there = [_converted(table, schema, column) for column in view.key_columns]
     found = keys.grouped(spine[0], there[0]) if len(there) == 1 else None
+    if found is not None and _most_asked(*found):
+        whole = _as_it_is(view, table, found[1])
+        if whole is not None:
+            return whole, np.split(found[0], np.cumsum(rows)[:-1])
     asking, owner, count = keys.codes_of(spine, there) if found is None else _owners(*found)
     return _sorted(view, table, owner, count)[0], np.split(asking, np.cumsum(rows)[:-1])
 
@@ -68,16 +74,36 @@ def _sorted(view: SourceBy, table: pa.Table, owner: IntArray, count: int) -> tup
     return Events(starts.astype(np.int64), event_time, known_at, TableColumns(schema, table, index), position), index
 
 
-def _owners(asking: IntArray, starts: IntArray) -> tuple[IntArray, IntArray, int]:
-    """Number the entities that rows ask for alone, unless most of many events are theirs: then all are kept."""
-    count = len(starts) - 1
-    wanted = np.zeros(count, np.bool_)
+def _most_asked(asking: IntArray, starts: IntArray) -> bool:
+    """Whether most of many events are of entities that rows ask for: to leave the others out would cost more."""
+    return bool(starts[-1] > MANY_EVENTS and 2 * np.diff(starts)[_wanted(asking, starts)].sum() > starts[-1])
+
+
+def _wanted(asking: IntArray, starts: IntArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    wanted = np.zeros(len(starts) - 1, np.bool_)
     wanted[asking[asking >= 0]] = True
-    lengths = np.diff(starts)
-    if wanted.all() or (starts[-1] > MANY_EVENTS and 2 * lengths[wanted].sum() > starts[-1]):
-        return asking, np.repeat(np.arange(count), lengths), count
+    return wanted
+
+
+def _as_it_is(view: SourceBy, table: pa.Table, starts: IntArray) -> Events | None:
+    """Events of a table that lies in order, entity by entity; ``None`` if it does not, or ties have to be looked at."""
+    event_time = _converted(table, view.source.fields, view.source.event_time).data
+    known_at = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
+    rises = event_time[1:] > event_time[:-1]
+    rises[starts[1:-1] - 1] = True  # from one entity to the next
+    unsure = np.flatnonzero(~rises)
+    later = known_at[unsure + 1] > known_at[unsure]
+    if not ((event_time[unsure + 1] == event_time[unsure]) & later).all():
+        return None
+    position = table.column(POSITION).to_numpy() if POSITION in table.column_names else None
+    return Events(starts, event_time, known_at, TableColumns(view.source.fields, table, None), position)
+
+
+def _owners(asking: IntArray, starts: IntArray) -> tuple[IntArray, IntArray, int]:
+    """Each row's entity and each event's, and how many there are: those that rows ask for alone, -1 for the others."""
+    wanted = _wanted(asking, starts)
     number = np.where(wanted, np.cumsum(wanted) - 1, -1)
-    return np.where(asking < 0, -1, number[asking]), np.repeat(number, lengths), int(wanted.sum())
+    return np.where(asking < 0, -1, number[asking]), np.repeat(number, np.diff(starts)), int(wanted.sum())
 
 
 def coded(source: Source, table: pa.Table) -> pa.Table:
@@ -99,6 +125,11 @@ class TableColumns(Mapping[str, Values]):
         self._table = table
         self._index = index
         self._made: dict[str, Values] = {}
+        self._sharing = Lock()
+
+    def part(self, rows: slice) -> Mapping[str, Values]:
+        """Columns of some rows; threads may ask for several parts at once."""
+        return TablePart(self, self._schema, None if self._index is not None else self._table, rows, self._sharing)
 
     def __getitem__(self, name: str) -> Values:
         """Values of a column."""
@@ -129,6 +160,35 @@ class Tie:
         """Values at some rows."""
         rows = index if self.index is None else self.index[index]
         return _converted(self.table.select([self.name]).take(pa.array(rows)), self.schema, self.name)
+
+
+class TablePart(Mapping[str, Values]):
+    """Some rows of a table's columns: numbers are converted alone, texts with those of the other parts."""
+
+    def __init__(self, whole: TableColumns, schema: Schema, table: pa.Table | None, rows: slice, sharing: Lock) -> None:
+        self._whole, self._schema, self._table, self._rows, self._sharing = whole, schema, table, rows, sharing
+        self._made: dict[str, Values] = {}
+
+    def __getitem__(self, name: str) -> Values:
+        """Values of a column."""
+        if name not in self._made:
+            self._made[name] = self._values(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Column names in schema order."""
+        return iter(self._schema.names)
+
+    def __len__(self) -> int:
+        """Columns."""
+        return len(self._schema.names)
+
+    def _values(self, name: str) -> Values:
+        if self._table is not None and name in self._schema.names and self._schema[name].kind != "str":
+            alone = self._table.select([name]).slice(self._rows.start, self._rows.stop - self._rows.start)
+            return _converted(alone, self._schema, name)
+        with self._sharing:
+            return self._whole[name].take(self._rows)
 
 
 def ties_of(source: Source, table: pa.Table, index: IntArray | None) -> list[Tie]:

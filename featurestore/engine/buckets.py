@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
 from featurestore.plan import Keyed, RowStep, ServicePlan
 from featurestore.values import Values, concatenate
+from featurestore.view import TableColumns
 
 MANY_ROWS = 1 << 14
 AT_ONCE = 1 << 20
@@ -72,7 +72,6 @@ class _Run:
         self.order = _order(entity, spine.as_of)
         self.entity, self.as_of = entity[self.order], spine.as_of[self.order]
         self.position = None if spine.position is None else spine.position[self.order]
-        self.columns = _Shared(events.columns)
 
     def buckets(self) -> Iterator[Bucket]:
         """Cut between entities; rows of none are in the first bucket."""
@@ -113,7 +112,8 @@ class _Run:
         events, starts = self.events, self.events.starts[entities.start : entities.stop + 1]
         rows = slice(int(starts[0]), int(starts[-1]))
         position = None if events.position is None else events.position[rows]
-        columns = _Sliced(self.columns, rows)
+        held = events.columns
+        columns = held.part(rows) if isinstance(held, TableColumns) else _Sliced(held, rows)
         return Events(starts - starts[0], events.event_time[rows], events.known_at[rows], columns, position)
 
 
@@ -124,24 +124,6 @@ def _order(entity: IntArray, as_of: IntArray) -> IntArray:
     if (int(entity.max()) + 2) * span >= 2**_INT64_BITS:
         return np.lexsort((as_of, entity))
     return np.argsort(entity * span + (as_of - first))
-
-
-class _Shared(Mapping[str, Values]):
-    """Columns that several threads ask for: each is made once."""
-
-    def __init__(self, columns: Mapping[str, Values]) -> None:
-        self._columns = columns
-        self._making = Lock()
-
-    def __getitem__(self, name: str) -> Values:
-        with self._making:
-            return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
 
 class _Sliced(Mapping[str, Values]):
