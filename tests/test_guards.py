@@ -176,6 +176,10 @@ def test_nothing_stored_is_ever_run() -> None:
                 assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle", "marshal"}, path
 
 
+def test_the_oracle_uses_nothing_of_what_it_is_held_against() -> None:
+    assert imported(PACKAGE / "testing/oracle.py") == set()
+
+
 def test_public_names() -> None:
     assert featurestore.__all__ == [
         "Entity",

@@ -154,7 +154,7 @@ def test_training_sets_and_lookups_give_what_the_rules_say(scenario: Scenario) -
 
 @pytest.mark.slow
 def test_two_hundred_thousand_values_are_the_same_bytes() -> None:
-    """``FEATURESTORE_VALUES=1000000`` compares a million, ``FEATURESTORE_SEED`` those that it drew; ``-s`` tells both."""
+    """``FEATURESTORE_VALUES=1000000`` compares a million, ``FEATURESTORE_SEED`` draws the same; ``-s`` tells both."""
     wanted = int(os.environ.get("FEATURESTORE_VALUES", "200000"))
     first = int(os.environ.get("FEATURESTORE_SEED", random.randrange(2**32)))
     compared, rounds = 0, 0
@@ -169,7 +169,7 @@ def test_two_hundred_thousand_values_are_the_same_bytes() -> None:
 
         count()
         rounds += 1
-    print(f"{compared} values of entity, instant and feature compared, 0 differ; seed {first}, {rounds} rounds")
+    print(f"{compared} values compared with the rules, 0 differ; seed {first}, {rounds} rounds")  # noqa: T201  # for -s
 
 
 @settings(max_examples=4, deadline=None, phases=EXPLORE, suppress_health_check=list(HealthCheck))

@@ -1,5 +1,6 @@
 """The proof that users run of their own definitions: silent where all is well, and readable where it is not."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 from plants import edge_included, late_data_offline, ties_reversed_online
 from pydantic import BaseModel, Field
 
-from featurestore import Entity, FeatureService, Source, aggregations, feature, on, times
+from featurestore import Entity, FeatureService, Source, aggregations, feature, lookup, on, times
 from featurestore.column import Column
 from featurestore.errors import DefinitionError, DefinitionProblems, RequestError, UnknownService
+from featurestore.evaluate import evaluate
 from featurestore.registry import Registry
 from featurestore.testing import proof, same_bytes
 from featurestore.testing.comparing import Proof
 from featurestore.testing.feeding import fed
 from featurestore.testing.trials import INGEST, LOAD, Step, Trial
+from featurestore.values import from_list
 from featurestore.window import Window
 
 ROOT = Path(__file__).parent.parent
@@ -193,6 +196,18 @@ def test_events_that_training_sees_too_early_are_found(monkeypatch: pytest.Monke
 def test_ties_in_another_order_online_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ties_reversed_online(monkeypatch)
     assert "(lookup" in failing(service(last_price), examples=100)
+
+
+def test_what_is_wrong_only_now_and_then_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, real = itertools.count(), evaluate
+
+    def now_and_then(*given: Any) -> Any:
+        made = real(*given)
+        wrong = next(calls) == 40
+        return {name: from_list("float", [-7.0] * len(one)) if wrong else one for name, one in made.items()}
+
+    monkeypatch.setattr(lookup, "evaluate", now_and_then)
+    assert "-7.0 (lookup" in failing(service(turnover))
 
 
 def test_a_feature_that_raises_on_allowed_data_is_told() -> None:

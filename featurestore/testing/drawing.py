@@ -133,12 +133,11 @@ def asked(plan: ServicePlan, columns: Columns) -> SearchStrategy[Row]:
     """Rows of a resolved service; ``columns`` are drawn as given."""
     fields = plan.service.fields
     _known(columns, [one.name for one in plan.columns], plan.service.name)
-    cells: Row = {}
-    if fields is not None:
-        cells |= {name: values(fields, name, instants((AS_OF,), ())) for name in fields.names}
+    names = () if fields is None else fields.names
+    cells = {name: values(fields, name, instants((AS_OF,), ())) for name in names if fields is not None}
     for keyed in plan.keyed:
         for column, name in zip(keyed.view.key_columns, keyed.columns, strict=True):
-            cells.setdefault(name, few(keyed.view.source.fields, column, strangers=1))
+            cells[name] = few(keyed.view.source.fields, column, strangers=1)
     rows = st.fixed_dictionaries({**cells, **columns})
     return rows if fields is None else rows.filter(_valid(fields))
 

@@ -108,7 +108,8 @@ def same_bytes(
     try:
         holds()
     except (_Enough, Exception) as error:  # noqa: BLE001 - what a feature raises is a failure too
-        wrong = shrinking.smallest if isinstance(error, _Enough) else error
+        ended = isinstance(error, (_Enough, hypothesis.errors.Flaky))  # or it is another value each time
+        wrong = shrinking.smallest if ended else error
         wrong.add_note(f"Again with: seed={chosen}")
         raise wrong from None
 
