@@ -16,7 +16,7 @@ from strategies import HOUR, SECOND
 
 from featurestore import arrivals, events, fold, ingest, keys, lookup, unpacking, visibility
 from featurestore.column import Column
-from featurestore.engine import local
+from featurestore.engine import buckets, local
 from featurestore.evaluate import Spine
 from featurestore.events import Events
 from featurestore.values import Values
@@ -74,7 +74,7 @@ def online(patch: MonkeyPatch, put: Put) -> None:
 
 def offline(patch: MonkeyPatch, put: Put) -> None:
     """Break what training sets call."""
-    _alone(local, patch, put)
+    _alone(buckets, patch, put)
 
 
 def windows(patch: MonkeyPatch, **change: Callable[[dict[str, Any]], Any]) -> None:
@@ -344,7 +344,7 @@ def rows_in_another_order(patch: MonkeyPatch) -> None:
         place = np.argsort(spine.columns["customer"].data, kind="stable")
         return {name: one.take(place) for name, one in real(plan, spine, *rest).items()}
 
-    patch.setattr(local, "evaluate", evaluate)
+    patch.setattr(buckets, "evaluate", evaluate)
 
 
 @plant("S10", "a position sees what was published after it", ORACLE, SERVED)
