@@ -6,7 +6,7 @@ caller alone, as a second code path would.
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from featurestore.column import Column
 from featurestore.engine import buckets, local
 from featurestore.evaluate import Spine
 from featurestore.events import Events
+from featurestore.made import Made
 from featurestore.values import Values
 
 one_path: Any = importlib.import_module("featurestore.evaluate")
@@ -166,8 +167,8 @@ def rounded_online(patch: MonkeyPatch) -> None:
 def default_filled_online(patch: MonkeyPatch) -> None:
     real = one_path.evaluate
 
-    def evaluate(*given: Any) -> Mapping[str, Values]:
-        return {name: Values(one.kind, one.data, None, one.categories) for name, one in real(*given).items()}
+    def evaluate(*given: Any) -> Made:
+        return Made({name: Values(one.kind, one.data, None, one.categories) for name, one in real(*given).items()})
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -215,9 +216,9 @@ def doubled_online(patch: MonkeyPatch) -> None:
 def columns_in_another_order(patch: MonkeyPatch) -> None:
     real = one_path.evaluate
 
-    def evaluate(*given: Any) -> Mapping[str, Values]:
+    def evaluate(*given: Any) -> Made:
         made = real(*given)
-        return dict(zip(made, [made[name] for name in sorted(made)], strict=True))
+        return Made(dict(zip(made, [made[name] for name in sorted(made)], strict=True)))
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -229,7 +230,7 @@ def single_precision_online(patch: MonkeyPatch) -> None:
     def single(one: Values) -> Values:
         return one if one.kind != "float" else Values("float", one.data.astype("f4").astype("f8"), one.valid)
 
-    patch.setattr(lookup, "evaluate", lambda *given: {name: single(one) for name, one in real(*given).items()})
+    patch.setattr(lookup, "evaluate", lambda *given: Made({name: single(one) for name, one in real(*given).items()}))
 
 
 # S: rules broken for both callers, in the one place that holds them
@@ -289,7 +290,7 @@ def offset_shifts_all(patch: MonkeyPatch) -> None:
     windows(patch, as_of=lambda given: given["as_of"] - given["offset"], offset=lambda _: 0)
 
 
-@plant("S5", "ties lie as they came", ORACLE, CHECK, LEAKS)
+@plant("S5", "ties lie as they came", ORACLE, VERIFY, SERVED, CHECK, LEAKS)
 def ties_as_they_came(patch: MonkeyPatch) -> None:
     real = events.order
     for module in (events, unpacking):
@@ -340,9 +341,9 @@ def missing_is_a_number(patch: MonkeyPatch) -> None:
 def rows_in_another_order(patch: MonkeyPatch) -> None:
     real = one_path.evaluate
 
-    def evaluate(plan: Any, spine: Spine, *rest: Any) -> Mapping[str, Values]:
+    def evaluate(plan: Any, spine: Spine, *rest: Any) -> Made:
         place = np.argsort(spine.columns["customer"].data, kind="stable")
-        return {name: one.take(place) for name, one in real(plan, spine, *rest).items()}
+        return Made({name: one.take(place) for name, one in real(plan, spine, *rest).items()})
 
     patch.setattr(buckets, "evaluate", evaluate)
 

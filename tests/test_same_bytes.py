@@ -18,6 +18,7 @@ from featurestore import Entity, FeatureService, Source, aggregations, feature, 
 from featurestore.column import Column
 from featurestore.errors import DefinitionError, DefinitionProblems, RequestError, UnknownService
 from featurestore.evaluate import evaluate
+from featurestore.made import Made
 from featurestore.registry import Registry
 from featurestore.testing import proof, same_bytes
 from featurestore.testing.comparing import Proof
@@ -204,7 +205,7 @@ def test_what_is_wrong_only_now_and_then_is_told_all_the_same(monkeypatch: pytes
     def now_and_then(*given: Any) -> Any:
         made = real(*given)
         wrong = next(calls) == 40
-        return {name: from_list("float", [-7.0] * len(one)) if wrong else one for name, one in made.items()}
+        return Made({name: from_list("float", [-7.0] * len(one)) for name, one in made.items()}) if wrong else made
 
     monkeypatch.setattr(lookup, "evaluate", now_and_then)
     assert "-7.0 (lookup" in failing(service(turnover))
