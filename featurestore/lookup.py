@@ -196,7 +196,6 @@ def _indices(texts: Sequence[str | None], places: dict[str, int]) -> IntArray:
 
 def _vectors(service: Prepared, made: Made, asked: IntArray, position: int) -> list[Vector]:
     rows: Sequence[Mapping[str, Any]] = made.rows() if len(made) else [{}] * len(asked)
-    return [
-        Vector(row, times.to_datetime(at), position, service.fingerprint)
-        for row, at in zip(rows, asked.tolist(), strict=True)
-    ]
+    instants = asked.tolist()
+    moments = {at: times.to_datetime(at) for at in set(instants)}
+    return [Vector(row, moments[at], position, service.fingerprint) for row, at in zip(rows, instants, strict=True)]

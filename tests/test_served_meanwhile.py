@@ -53,7 +53,7 @@ def write(server: Running, over: threading.Event, number: int) -> tuple[int, int
             receipt = http.post("/events/transactions", json={"rows": rows})
             assert receipt.status_code == 200, receipt.text
             new, doubled = new + receipt.json()["rows"], doubled + receipt.json()["duplicates"]
-            over.wait(0.02)
+            over.wait(0.2)  # each append is a blob to read until the next load
     return new, doubled
 
 

@@ -40,7 +40,8 @@ def in_buckets(
         for keyed in plan.keyed:
             run = _Run(windows_of(plan, keyed), keyed, spine, events[keyed.view.name], entities[keyed])
             parts = list(threads.map(run, run.buckets()))
-            made |= {name: run.whole([part[name] for part, _ in parts]) for name in run.plan.outputs}
+            columns = ([part[name] for part, _ in parts] for name in run.plan.outputs)
+            made |= dict(zip(run.plan.outputs, threads.map(run.whole, columns), strict=True))
             for _, counts in parts:
                 for name, count in counts.items():
                     not_finite[name] = not_finite.get(name, 0) + count
