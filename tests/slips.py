@@ -41,10 +41,11 @@ SLIPS: list[Slipped] = []
 
 
 def slip(rule: str, words: str, *caught: str) -> Callable[[Slip], Slip]:
-    """Add a slip to the list."""
+    """Add a slip to the list, once: modules are imported a second time to have their examples run."""
 
     def added(make: Slip) -> Slip:
-        SLIPS.append(Slipped(rule, words, caught, make))
+        if (rule, words) not in {(one.rule, one.words) for one in SLIPS}:
+            SLIPS.append(Slipped(rule, words, caught, make))
         return make
 
     return added
