@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import multiprocessing
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import metadata
 from types import FrameType
 from typing import Any
@@ -26,12 +27,16 @@ from featurestore.server.threads import Threads
 from featurestore.store import FeatureStore
 
 KEYS = "keys.json"
+_ENDING_S = 20.0  # beyond the time that connections get: to seal the served log, to end threads
 
 
-def build(store: FeatureStore, options: Options, log: Log = to_stderr) -> Edge:
+def build(
+    store: FeatureStore, options: Options, log: Log = to_stderr, *, ending: Callable[[], None] = lambda: None
+) -> Edge:
     """Make the application of a store.
 
-    The store is closed when the application ends. ``log`` takes what would go to stderr.
+    The store is closed when the application ends. ``log`` takes what would go to stderr, ``ending`` is called
+    when the end begins.
     """
     forced = not options.loopback and not options.insecure
     access = Access(ApiKeys(store.home / KEYS), forced=forced, open_to_all=options.insecure)
@@ -43,7 +48,7 @@ def build(store: FeatureStore, options: Options, log: Log = to_stderr) -> Edge:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda _: _lifespan(serving, log),
+        lifespan=lambda _: _lifespan(serving, log, ending),
         exception_handlers={
             FeatureStoreError: failure.on_store_error,
             HTTPException: failure.on_refusal,
@@ -59,14 +64,19 @@ def build(store: FeatureStore, options: Options, log: Log = to_stderr) -> Edge:
 def from_environment() -> Edge:
     """Make the application that a worker was started for."""
     options = Options.from_environment()
-    made = build(FeatureStore.open(options.project), options)
+
+    def end_in_time() -> None:
+        """Whatever has not ended by then is told, thread by thread, and ended: the store is made to be killed."""
+        faulthandler.dump_traceback_later(options.grace_s + _ENDING_S, exit=True)
+
+    made = build(FeatureStore.open(options.project), options, ending=end_in_time)
     gc.collect()
     gc.freeze()  # what lives as long as the worker is not searched for garbage again and again
     return made
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(serving: Serving, log: Log) -> AsyncIterator[None]:
+async def _lifespan(serving: Serving, log: Log, ending: Callable[[], None]) -> AsyncIterator[None]:
     _drain_first(serving, log)
     _warm(serving)
     serving.recorder = serving.store.recorder(
@@ -75,6 +85,7 @@ async def _lifespan(serving: Serving, log: Log) -> AsyncIterator[None]:
     log("started", services=list(serving.store.registry.services), keys=serving.access.asks)
     watching = asyncio.create_task(_end_with_parent())
     yield
+    ending()
     watching.cancel()
     serving.threads.close()
     serving.recorder.close()
