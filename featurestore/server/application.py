@@ -128,11 +128,14 @@ def _drain_first(serving: Serving, log: Log) -> None:
         stop = stops[signal.Signals(number)]
         if seen == 1:
             serving.draining = True
-            log("draining", signal=signal.Signals(number).name)
-            loop.call_soon_threadsafe(loop.call_later, serving.options.drain_s, stop, number, frame)
+            loop.call_soon_threadsafe(drain, number, frame)  # a signal may have come in the middle of a line of the log
         elif seen >= ends_at:
             stop(number, frame)  # for uvicorn once is an orderly end, and SIGINT after it a hurried one
             stop(signal.SIGINT, frame)
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        log("draining", signal=signal.Signals(number).name)
+        loop.call_later(serving.options.drain_s, stops[signal.Signals(number)], number, frame)
 
     stops: dict[signal.Signals, Any] = {}
     for one in (signal.SIGTERM, signal.SIGINT):
