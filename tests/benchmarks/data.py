@@ -5,6 +5,7 @@ A folder holds ``events/*.parquet`` and ``spine.parquet``. It is made once and k
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ DAY = 86_400_000_000
 DAYS = 180
 PER_ENTITY = 100  # events of one that is looked up
 MERCHANTS = 5_000
+KEYED_CHUNK = 1_000_000
 CHUNK = 10_000_000  # events of a file: more are made slice by slice of time, in bounded memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -63,11 +65,40 @@ def recent(entities: int, *, each: int = PER_ENTITY, rows: int = 1) -> Size:
     return Size(entities * each, rows, entities, zipf=0.0, start=today - DAYS * DAY)
 
 
+def write_keyed(path: Path, size: Size, *, first: int, days: int) -> None:
+    """Events of so many days from ``size.start``, under keys from ``first``, in one Parquet file."""
+    writer = None
+    for table in keyed(size, first=first, days=days):
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table, row_group_size=500_000)
+    if writer is not None:
+        writer.close()
+
+
+def keyed(size: Size, *, first: int, days: int) -> Iterator[pa.Table]:
+    """Events of so many days from ``size.start``, a million at a time; ``first`` numbers their keys, and seeds them."""
+    rng = np.random.default_rng(first)
+    upto, names = _shares(size), _named("c", size.entities)
+    slices = -(-size.events // KEYED_CHUNK)
+    edges = size.start + np.linspace(0, days * DAY, slices + 1).astype(np.int64)
+    for number in range(slices):
+        done = number * KEYED_CHUNK
+        count = min(KEYED_CHUNK, size.events - done)
+        made = _events(rng, count, upto, names, (edges[number], edges[number + 1]))
+        yield made.append_column("payment_id", _named("p", count, first + done))
+
+
+def _shares(size: Size) -> Array:
+    """Share of the events that entities up to each have."""
+    shares = 1 / np.arange(1, size.entities + 1) ** size.zipf
+    upto: Array = np.cumsum(shares) / shares.sum()
+    upto[-1] = 1.0
+    return upto
+
+
 def _make(folder: Path, size: Size) -> None:
     rng = np.random.default_rng(0)
-    shares = 1 / np.arange(1, size.entities + 1) ** size.zipf
-    upto = np.cumsum(shares) / shares.sum()
-    upto[-1] = 1.0
+    upto = _shares(size)
     names = _named("c", size.entities)
     slices = -(-size.events // CHUNK)
     edges = size.start + np.linspace(0, DAYS * DAY, slices + 1).astype(np.int64)
@@ -114,6 +145,6 @@ def _spine(rng: np.random.Generator, size: Size, upto: Array, names: pa.Array) -
     )
 
 
-def _named(letter: str, count: int) -> pa.Array:
+def _named(letter: str, count: int, first: int = 0) -> pa.Array:
     """``c0, c1, …``."""
-    return pa.array(np.char.add(letter, np.arange(count).astype(str)))
+    return pa.array(np.char.add(letter, np.arange(first, first + count).astype(str)))
