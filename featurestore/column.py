@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import fold, grouping
+from featurestore import extremes, fold, grouping
 from featurestore.arithmetic import NUMBERS
 from featurestore.errors import ColumnError, IntegerOverflow
 from featurestore.events import IntArray
 from featurestore.operand import Ranges, row_count
 from featurestore.schema import kind_of
+from featurestore.spans import covered
 from featurestore.statistics import Statistics
 from featurestore.values import Kind, Values, from_list
 
@@ -40,11 +41,11 @@ class Column(Statistics):
 
     def min(self) -> "Column":
         """Smallest value; null on an empty window."""
-        return self._reduced("min", fold.minimum)
+        return self._reduced("min", extremes.minimum)
 
     def max(self) -> "Column":
         """Largest value; null on an empty window."""
-        return self._reduced("max", fold.maximum)
+        return self._reduced("max", extremes.maximum)
 
     def var(self, ddof: int = 1) -> "Column":
         """Variance with divisor ``n - ddof``, correctly rounded; null with ``ddof`` values or fewer."""
@@ -155,7 +156,7 @@ class Column(Statistics):
         """
         ranges = self._events("diff").followers()
         index = np.arange(len(self.values))
-        follows = fold.covered(ranges.lo, ranges.hi, len(index))
+        follows = covered(ranges.lo, ranges.hi, len(index))
         before = Column(self.values.take(np.where(follows, index - 1, index)), ranges, self.tally)
         return Column(self.values, ranges, self.tally) - before
 

@@ -1,11 +1,11 @@
 """Reductions over index ranges: values, ``lo``, ``hi`` in, one value per range out.
 
-Folds skip nulls (S7): nulls are squeezed out first, so that what follows sees plain arrays. Every result is exact or
-correctly rounded (S13), so the ways below may be chosen by cost alone: none can change a bit.
+Folds skip nulls (S7). Every result is exact or correctly rounded (S13), so the ways below may be chosen by cost alone:
+none can change a bit.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -13,109 +13,17 @@ import numpy as np
 
 from featurestore import longranges
 from featurestore.errors import IntegerOverflow
-from featurestore.exact import ExactSums, fsum, two_product, two_sum
-from featurestore.values import FEW, Values, nulls, scalars
+from featurestore.exact import ExactSums, two_product, two_sum
+from featurestore.spans import Array, IntArray, Spans, paired
+from featurestore.values import FEW, Values, masked, nulls, scalars
 
-Array = np.ndarray[Any, Any]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
-FEW_PAIRS = 4096
-FEW_RANGES = 256
-CROWDED = 256
-PAIRS_AT_ONCE = 1 << 22
 _LOW = 0xFFFFFFFF
 _SQUARES_EXACT = (2.0**-480, 2.0**480)
 _SUMS_EXACT = 2.0**490
 _LEAST_SQUARES = 2.0**-700
 _ERROR = 2.0**-97
-
-
-class Spans:
-    """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once.
-
-    The ranges of so many ``windows`` lie one after another for the same rows.
-    """
-
-    __slots__ = ("_counts", "_float_sums", "_parts", "few", "hi", "lo", "made", "pairs", "values", "windows")
-
-    def __init__(
-        self, values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any] | None = None, windows: int = 1
-    ) -> None:
-        self.values, self.lo, self.hi, self.windows = values, lo, hi, windows
-        self.made: dict[str, Any] = {} if made is None else made
-        self.few = len(lo) <= FEW_RANGES and len(values) <= FEW_PAIRS
-        self.pairs: Sequence[tuple[int, int]] = ()
-        if self.few:
-            self.pairs = list(zip(lo.tolist(), hi.tolist(), strict=True))
-            self.few = sum([stop - start for start, stop in self.pairs]) <= FEW_PAIRS
-        self._counts: IntArray | None = None
-        self._float_sums: Any = None
-        self._parts: list[list[Any]] | None = None
-
-    @property
-    def counts(self) -> IntArray:
-        """Length of each range."""
-        if self._counts is None:
-            self._counts = self.hi - self.lo
-        return self._counts
-
-    @property
-    def crowded(self) -> bool:
-        """Whether there are so many pairs of range and value that to visit them all is the slower way."""
-        return int(self.counts.sum()) > CROWDED * (len(self.values) + len(self.counts))
-
-    @property
-    def float_sums(self) -> Any:
-        """Correctly rounded sums of floats; infinite past the largest double. A list where ranges are few."""
-        if self._float_sums is None:
-            if self.few:
-                self._float_sums = [fsum(part) for part in self.parts()]
-            else:
-                exact: ExactSums = self.once("sums", lambda: ExactSums(self.values.data))
-                self._float_sums = exact.rounded(self.lo, self.hi)
-        return self._float_sums
-
-    @property
-    def integer_sums(self) -> tuple[IntArray, IntArray]:
-        """High and low halves of integer sums: a sum is ``high * 2**32 + low``, exactly."""
-
-        def prefixes() -> list[IntArray]:
-            data = self.values.data.astype(np.int64)
-            return [np.concatenate([[0], np.cumsum(half)]) for half in (data >> 32, data & _LOW)]
-
-        high, low = self.once("integers", prefixes)
-        return high[self.hi] - high[self.lo], low[self.hi] - low[self.lo]
-
-    def parts(self) -> list[list[Any]]:
-        """Each range's values as Python scalars (codes for strings, microseconds for datetimes)."""
-        if self._parts is None:
-            items = self.once("items", self.values.data.tolist)
-            self._parts = [items[start:stop] for start, stop in self.pairs]
-        return self._parts
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what ``make`` gave the first time, for whatever ranges of these values."""
-        if name not in self.made:
-            self.made[name] = make()
-        return self.made[name]
-
-
-def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any], windows: int = 1) -> Spans:
-    """Ranges over nullable values as ranges over those that are there; ``made`` keeps what all ranges share."""
-    if "squeezed" not in made:
-        made["squeezed"] = _squeezed(values)
-    plain, before = made["squeezed"]
-    if before is not None:
-        lo, hi = before[lo], before[hi]
-    return Spans(plain, lo, hi, made, windows)
-
-
-def _squeezed(values: Values) -> tuple[Values, IntArray | None]:
-    if values.valid is None or values.valid.all():
-        return Values(values.kind, values.data, None, values.categories), None
-    kept = Values(values.kind, values.data[values.valid], None, values.categories)
-    return kept, np.concatenate([[0], np.cumsum(values.valid)])
 
 
 def count(spans: Spans) -> Values:
@@ -181,16 +89,6 @@ def mean(spans: Spans) -> Values:
     return finite(means, counts > 0)
 
 
-def minimum(spans: Spans) -> Values:
-    """Smallest value; null on an empty range. Strings by code point, false before true."""
-    return _extreme(np.minimum, min, spans)
-
-
-def maximum(spans: Spans) -> Values:
-    """Largest value; null on an empty range. Strings by code point, false before true."""
-    return _extreme(np.maximum, max, spans)
-
-
 def variance(spans: Spans, ddof: int = 1) -> Values:
     """Variance ``(n S2 - S1**2) / (n (n - ddof))`` of the exact sums of values and squares, correctly rounded.
 
@@ -222,7 +120,7 @@ def some(spans: Spans) -> Values:
     if spans.few:
         return scalars("bool", [any(part) if part else None for part in spans.parts()])
     high, low = spans.integer_sums
-    return _masked("bool", (high + low) > 0, spans.counts > 0)
+    return masked("bool", (high + low) > 0, spans.counts > 0)
 
 
 def every(spans: Spans) -> Values:
@@ -230,7 +128,7 @@ def every(spans: Spans) -> Values:
     if spans.few:
         return scalars("bool", [all(part) if part else None for part in spans.parts()])
     high, low = spans.integer_sums
-    return _masked("bool", (high + low) == spans.counts, spans.counts > 0)
+    return masked("bool", (high + low) == spans.counts, spans.counts > 0)
 
 
 def distinct(spans: Spans) -> Values:
@@ -252,7 +150,7 @@ def pick(values: Values, lo: IntArray, hi: IntArray, place: int) -> Values:
     index = lo + place if place >= 0 else hi + place
     there = (index >= lo) & (index < hi)
     taken = values.take(np.where(there, index, 0)) if len(values) else nulls(values.kind, len(lo))
-    return _masked(taken.kind, taken.data, there & taken.mask, taken.categories)
+    return masked(taken.kind, taken.data, there & taken.mask, taken.categories)
 
 
 def each(spans: Spans, function: Callable[[Any], Any]) -> list[Any]:
@@ -270,102 +168,6 @@ def _plain(values: Values) -> Array:
     objects = np.empty(len(values), object)
     objects[:] = values.to_list()
     return objects
-
-
-def expand(lo: IntArray, hi: IntArray) -> IntArray:
-    """Concatenate ``range(lo, hi)`` of all rows."""
-    counts = np.maximum(hi - lo, 0)
-    ends = np.cumsum(counts)
-    total_count = int(ends[-1]) if len(ends) else 0
-    return np.asarray(np.arange(total_count, dtype=np.int64) + np.repeat(lo - (ends - counts), counts))
-
-
-def batches(lo: IntArray, hi: IntArray) -> Iterator[tuple[int, int]]:
-    """Split rows so that a bounded number of pairs of row and value are at hand at once."""
-    ends = np.cumsum(hi - lo)
-    start = 0
-    while start < len(lo):
-        done = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
-        yield start, stop
-        start = stop
-
-
-def paired(lo: IntArray, hi: IntArray) -> Iterator[tuple[slice, IntArray, IntArray]]:
-    """Rows, the indices of all their ranges, and where each row's begin and end among those, a batch at a time."""
-    for start, stop in batches(lo, hi):
-        rows = slice(start, stop)
-        yield rows, expand(lo[rows], hi[rows]), np.concatenate([[0], np.cumsum(hi[rows] - lo[rows])])
-
-
-def covered(lo: IntArray, hi: IntArray, count: int) -> Array:
-    """Which of ``count`` values lie in any range."""
-    edges = np.zeros(count + 1, np.int64)
-    filled = hi > lo
-    np.add.at(edges, lo[filled], 1)
-    np.add.at(edges, hi[filled], -1)
-    return np.asarray(np.cumsum(edges)[:count] > 0)
-
-
-def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
-    values = spans.values
-    if spans.few and values.kind in ("bool", "int", "float"):
-        return scalars(values.kind, [extreme(part) if part else None for part in spans.parts()])
-    counts = spans.counts
-    if spans.few:
-        found = np.array([extreme(part, default=0) for part in spans.parts()], values.data.dtype)
-        return Values(values.kind, found, counts > 0, values.categories)
-    if not len(values) or not len(counts):
-        return nulls(values.kind, len(counts))
-    result = _long_extremes(ufunc, spans) if spans.crowded else _extremes(ufunc, spans)
-    return _masked(values.kind, result, counts > 0, values.categories)
-
-
-def _extremes(ufunc: np.ufunc, spans: Spans) -> Array:
-    """Extreme of each range's values, one by one."""
-    values = spans.values
-    padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
-    lo, hi = _nested(spans)
-    edges = np.concatenate([lo[::-1], hi[np.newaxis]])  # of each row, from its longest window's begin to the end
-    # ascending starts keep the gaps, which reduceat folds too, within one pass over the column
-    place = None if (edges[0, 1:] >= edges[0, :-1]).all() else np.argsort(edges[0], kind="stable")
-    asked = np.ascontiguousarray((edges if place is None else edges[:, place]).T)
-    parts = ufunc.reduceat(padded, asked.ravel()).reshape(asked.shape)[:, :-1]
-    parts = np.where(asked[:, :-1] < asked[:, 1:], parts, _neutral(ufunc, padded.dtype))
-    found = ufunc.accumulate(parts[:, ::-1], axis=1).T  # a longer window is the shorter one and what comes before it
-    result = np.empty(lo.shape, padded.dtype)
-    result[:, slice(None) if place is None else place] = found
-    return result.ravel()
-
-
-def _long_extremes(ufunc: np.ufunc, spans: Spans) -> Array:
-    """Extremes of ranges most of whose values many of them share; those that are not long apart."""
-    values, long = spans.values, spans.counts > longranges.BLOCK
-    result = np.zeros(len(long), values.data.dtype)
-    found: longranges.Extremes = spans.once(ufunc.__name__, lambda: longranges.Extremes(ufunc, values.data))
-    result[long] = found.over(spans.lo[long], spans.hi[long])
-    if not long.all():
-        result[~long] = _extremes(ufunc, Spans(values, spans.lo[~long], spans.hi[~long], spans.made))
-    return result
-
-
-def _nested(spans: Spans) -> tuple[IntArray, IntArray]:
-    """Begins of each row's windows, shape ``(windows, rows)``, from the shortest, and their common end.
-
-    Where windows of a row do not end together, or come in another order, each is a row of its own.
-    """
-    lo, hi = spans.lo.reshape(spans.windows, -1), spans.hi.reshape(spans.windows, -1)
-    if (hi == hi[0]).all() and (lo[1:] <= lo[:-1]).all():
-        return lo, hi[0]
-    return spans.lo[np.newaxis], spans.hi
-
-
-def _neutral(ufunc: np.ufunc, dtype: np.dtype[Any]) -> Any:
-    """Value that leaves every other as it is."""
-    if dtype == np.bool_:
-        return ufunc is np.minimum
-    least, most = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return np.array(most if ufunc is np.minimum else least, dtype)
 
 
 def _variance_in_doubles(spans: Spans, ddof: int) -> tuple[FloatArray, Array]:
@@ -463,7 +265,3 @@ def finite(data: FloatArray, valid: Array | None = None) -> Values:
 def finite_scalars(items: Iterable[float | None]) -> Values:
     """Floats, null where they are not finite."""
     return scalars("float", [None if one is None or not -math.inf < one < math.inf else one + 0.0 for one in items])
-
-
-def _masked(kind: Any, data: Array, valid: Array, categories: Array | None = None) -> Values:
-    return Values(kind, np.where(valid, data, np.zeros(1, data.dtype)), valid, categories)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import fold, times
+from featurestore import times
 from featurestore.events import IntArray
-from featurestore.fold import Spans
+from featurestore.spans import Spans, batches, expand
 from featurestore.values import Values, from_list
 
 Array = np.ndarray[Any, Any]
@@ -101,8 +101,8 @@ def as_text(values: Values) -> Values:
 def _opening(values: Arrangement, lo: IntArray, hi: IntArray) -> tuple[IntArray, IntArray]:
     """Rows, and places of the values that are the first of their code in the row's range."""
     rows, opening = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for start, stop in fold.batches(lo, hi):
-        index = fold.expand(lo[start:stop], hi[start:stop])
+    for start, stop in batches(lo, hi):
+        index = expand(lo[start:stop], hi[start:stop])
         row = np.repeat(np.arange(start, stop), hi[start:stop] - lo[start:stop])
         new = (values.previous[index] < lo[row]) & (values.rank[index] >= 0)
         rows.append(row[new])

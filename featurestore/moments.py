@@ -13,7 +13,7 @@ from operator import mul
 import numpy as np
 
 from featurestore import fold
-from featurestore.fold import IntArray, Spans
+from featurestore.spans import IntArray, Spans, expand
 from featurestore.values import Values
 
 ROWS_AT_ONCE = 1 << 14
@@ -114,4 +114,4 @@ def _blocks(spans: Spans, least: int) -> Iterator[tuple[list[int], IntArray, lis
         starts, stops = lo[begins], reach[np.append(begins[1:], len(block)) - 1]
         lengths = stops - starts
         shift = (starts - (np.cumsum(lengths) - lengths))[np.cumsum(fresh) - 1]
-        yield block.tolist(), fold.expand(starts, stops), (lo - shift).tolist(), (hi - shift).tolist()
+        yield block.tolist(), expand(starts, stops), (lo - shift).tolist(), (hi - shift).tolist()

@@ -11,10 +11,11 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from featurestore import elementwise, fold
+from featurestore import elementwise
 from featurestore.elementwise import UFUNCS
 from featurestore.errors import ColumnError, suggest
 from featurestore.events import IntArray
+from featurestore.spans import expand
 from featurestore.values import Values, mapped
 
 REDUCTIONS = (
@@ -121,7 +122,7 @@ class Ranges:
     def spread(self, values: Values) -> Values:
         """Give each group the value of its row."""
         rows = np.zeros(len(values if self.keys is None else self.keys), np.int64)
-        rows[fold.expand(self.lo, self.hi)] = np.repeat(np.arange(len(self.lo)), self.hi - self.lo)
+        rows[expand(self.lo, self.hi)] = np.repeat(np.arange(len(self.lo)), self.hi - self.lo)
         return values.take(rows)
 
     def oldest(self, n: int) -> "Ranges":

@@ -7,7 +7,8 @@ their own values side by side, so a range of a million costs what a range of one
 import numpy as np
 
 from featurestore import fold
-from featurestore.fold import Array, FloatArray, IntArray, Spans
+from featurestore.fold import FloatArray
+from featurestore.spans import Array, IntArray, Spans, expand
 from featurestore.values import Values
 
 _SUMS_WHOLE = 2**52
@@ -47,7 +48,7 @@ def ranked(spans: Spans) -> tuple[Spans, Array]:
         distinct, ranks = spans.once("ranked", lambda: np.unique(spans.values.data, return_inverse=True))
         return Spans(Values("int", ranks), spans.lo, spans.hi), distinct
     ends = np.cumsum(spans.counts)
-    distinct, ranks = np.unique(spans.values.data[fold.expand(spans.lo, spans.hi)], return_inverse=True)
+    distinct, ranks = np.unique(spans.values.data[expand(spans.lo, spans.hi)], return_inverse=True)
     return Spans(Values("int", ranks), ends - spans.counts, ends), distinct
 
 

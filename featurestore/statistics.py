@@ -9,13 +9,13 @@ from typing import Self
 
 import numpy as np
 
-from featurestore import fold, moments, quantiles, terms
+from featurestore import moments, quantiles, terms
 from featurestore.arithmetic import NUMBERS
 from featurestore.elements import Elements
 from featurestore.errors import ColumnError
 from featurestore.events import IntArray
-from featurestore.fold import Spans
 from featurestore.operand import Ranges
+from featurestore.spans import Spans, spans_of
 from featurestore.times import Duration, duration
 from featurestore.values import Kind, Values
 
@@ -199,14 +199,14 @@ class Statistics(Elements):
         found: tuple[Ranges | None, Spans | None] = self.made.get("spans", (None, None))
         known, spans = found
         if spans is None or known is not ranges:  # what is made is shared by columns of other ranges over these events
-            spans = fold.spans_of(self.values, ranges.lo, ranges.hi, self.made, ranges.looks.windows)
+            spans = spans_of(self.values, ranges.lo, ranges.hi, self.made, ranges.looks.windows)
             self.made["spans"] = (ranges, spans)
         return spans
 
     def _times(self, what: str) -> IntArray:
         """Return the event times of the values that are not null."""
         times = Values("datetime", self._events(what).times(), self.values.valid)
-        return fold.spans_of(times, np.zeros(0, np.int64), np.zeros(0, np.int64), {}).values.data
+        return spans_of(times, np.zeros(0, np.int64), np.zeros(0, np.int64), {}).values.data
 
     def _reduced(self, what: str, reduction: Callable[[Spans], Values], *kinds: Kind) -> Self:
         if kinds and self.values.kind not in kinds:

@@ -12,8 +12,9 @@ import numpy as np
 
 from featurestore import fold
 from featurestore.exact import fsum
-from featurestore.fold import FloatArray, IntArray, Spans
+from featurestore.fold import FloatArray
 from featurestore.quantiles import ranked
+from featurestore.spans import IntArray, Spans, paired
 from featurestore.values import Values
 
 
@@ -21,7 +22,7 @@ def entropy(spans: Spans) -> Values:
     """``sum(c * (log2(n) - log2(c))) / n`` bits, c how often each value occurs; 0 if one alone does; null if empty."""
     ranks, distinct = ranked(spans)
     result = np.zeros(len(spans.lo))
-    for rows, index, cuts in fold.paired(ranks.lo, ranks.hi):
+    for rows, index, cuts in paired(ranks.lo, ranks.hi):
         lengths = np.diff(cuts)
         places = np.sort(np.repeat(np.arange(len(lengths)), lengths) * len(distinct) + ranks.values.data[index])
         first = np.flatnonzero(np.diff(places, prepend=-1))
@@ -38,7 +39,7 @@ def decayed(spans: Spans, times: IntArray, as_of: IntArray, half_life: int) -> V
     """``sum(value * 2**-(abs(as_of - time) / half_life))``; 0 on an empty range, null past the largest double."""
     result = np.zeros(len(spans.lo))
     data = spans.values.data.astype(np.float64)
-    for rows, index, cuts in fold.paired(spans.lo, spans.hi):
+    for rows, index, cuts in paired(spans.lo, spans.hi):
         age = np.abs(np.repeat(as_of[rows], np.diff(cuts)) - times[index]) / half_life
         weights = np.fromiter(map(math.exp2, (-age).tolist()), np.float64, len(age))
         result[rows] = _sums((data[index] * weights).tolist(), cuts)

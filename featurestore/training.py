@@ -3,39 +3,33 @@
 Each is a table in one DuckDB file, with a manifest.
 """
 
-import hashlib
 import json
-import os
-import platform
 import re
-import subprocess
 import sys
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from featurestore import maturity, spine, times
+from featurestore.contents import content_hash
 from featurestore.engine import Engine
 from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamaged, UnknownService, suggest
 from featurestore.evaluate import Spine
 from featurestore.events import IntArray
 from featurestore.log import EventLog
 from featurestore.plan import ServicePlan
+from featurestore.provenance import environment, git_commit
 from featurestore.splits import FOLDS, TimeSplit, before
 from featurestore.times import Duration
 
 FORMAT = 1
-LIBRARIES = ("featurestore", "numpy", "pandas", "pyarrow", "duckdb", "pydantic")
 _WAIT_S = 10.0
 Immature = Literal["drop", "keep"]
 
@@ -387,70 +381,6 @@ def _check_readable(lowest: int, sources: Sequence[str], log: EventLog) -> None:
     for source in sources:
         if lowest < log.oldest_position(source):
             log.read(source, columns=[], position=lowest)
-
-
-def content_hash(table: pa.Table) -> str:
-    """Hash of names, types, nulls and values, row by row in order; how the table is chunked does not matter."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        columns = threads.map(_column_hash, table.column_names, table.columns)
-        return hashlib.sha256(b"".join(columns)).hexdigest()
-
-
-def _column_hash(name: str, column: pa.ChunkedArray) -> bytes:
-    whole = column.combine_chunks()
-    if pa.types.is_dictionary(whole.type):
-        whole = whole.cast(whole.type.value_type)
-    digest = hashlib.sha256(json.dumps([name, str(whole.type).removeprefix("large_"), len(whole)]).encode())
-    digest.update(np.packbits(pc.is_valid(whole).to_numpy(zero_copy_only=False)).tobytes())
-    digest.update(_bytes_of(whole))
-    return digest.digest()
-
-
-def _bytes_of(array: pa.Array) -> bytes:
-    kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        filled = pc.fill_null(array.cast(pa.large_string()), "")
-        lengths = pc.binary_length(filled).to_numpy(zero_copy_only=False)
-        return bytes(lengths.tobytes() + "".join(filled.to_pylist()).encode())
-    if pa.types.is_map(kind) and not array.null_count:
-        edges = array.offsets.to_numpy()
-        keys, items = (one[edges[0] : edges[-1]] for one in (array.keys, array.items))
-        there = np.packbits(pc.is_valid(items).to_numpy(zero_copy_only=False))
-        return bytes(np.diff(edges).tobytes() + _bytes_of(keys) + there.tobytes() + _bytes_of(items))
-    if pa.types.is_boolean(kind):
-        return bytes(np.packbits(pc.fill_null(array, False).to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
-        array = array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())  # noqa: PLR2004 - the type's own width
-        kind = array.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        filled = pc.fill_null(array, 0) if array.null_count else array
-        return bytes(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)).tobytes())
-    return json.dumps(array.to_pylist(), default=repr).encode()
-
-
-def environment() -> dict[str, str]:
-    """Versions and platform that values of platform functions such as ``exp`` depend on (S13)."""
-    versions = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
-    for library in LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = "unknown"
-    return versions
-
-
-def git_commit(root: Path) -> str | None:
-    """Commit of the folder's work tree, with ``+changes`` if it has any; ``None`` without git."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed words
-
-    try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changes else "")
 
 
 def _quoted(name: str) -> str:

@@ -8,7 +8,7 @@ shape. Data under a null is zero. No value is NaN, infinite or -0.0 (S7).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
@@ -49,7 +49,6 @@ DTYPES |= dict.fromkeys(MAPS.values(), np.int64)
 ARROW_TYPES |= {whole: pa.map_(pa.string(), ARROW_TYPES[kind]) for kind, whole in MAPS.items()}
 FEW = 64
 """So many values are kept as Python scalars until arrays are asked for."""
-_KEPT = ("bool", "int", "float", "str")
 Arrays = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]
 KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "str", datetime: "datetime"}
 
@@ -170,6 +169,16 @@ def mapped(edges: np.ndarray[Any, Any], keys: Values, items: Values) -> Values:
     return Values(MAPS[items.kind], edges, entries=(keys, items))
 
 
+def masked(
+    kind: Kind,
+    data: np.ndarray[Any, Any],
+    valid: np.ndarray[Any, Any],
+    categories: np.ndarray[Any, Any] | None = None,
+) -> Values:
+    """Values where they are valid, null elsewhere."""
+    return Values(kind, np.where(valid, data, np.zeros(1, data.dtype)), valid, categories)
+
+
 def nulls(kind: Kind, rows: int) -> Values:
     """``rows`` nulls."""
     return Values(kind, np.zeros(rows, DTYPES[kind]), np.zeros(rows, np.bool_))
@@ -186,8 +195,9 @@ def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
     """Values of Python scalars that are already of the kind (datetimes also as microseconds), of dicts for maps."""
-    if len(items) <= FEW and kind in _KEPT:
-        return scalars(kind, [_clean(item) for item in items] if kind == "float" else list(items), nullable=nullable)
+    if len(items) <= FEW and kind in _PLAIN:
+        plain = _PLAIN[kind]
+        return scalars(kind, [None if item is None else plain(item) for item in items], nullable=nullable)
     return _of_items(kind, items, nullable=nullable)
 
 
@@ -224,8 +234,12 @@ def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool 
     return clean(kind, filled.to_numpy(zero_copy_only=False), valid)
 
 
-def _clean(item: Any) -> float | None:
-    return None if item is None or item != item else float(item) + 0.0  # noqa: PLR0124 NaN
+def _finite(item: Any) -> float | None:
+    """S7: NaN is null, -0.0 is 0.0."""
+    return None if item != item else float(item) + 0.0  # noqa: PLR0124 NaN
+
+
+_PLAIN: dict[Kind, Callable[[Any], Any]] = {"bool": bool, "int": int, "float": _finite, "str": str.__str__}
 
 
 def clean(kind: Kind, data: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Values:

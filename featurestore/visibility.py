@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import fold
 from featurestore.events import Events, IntArray
 from featurestore.operand import LookArrays, Looks, Ranges, Tally
+from featurestore.spans import expand
 from featurestore.window import Frame, Window
 
 _INT64_BITS = 63
@@ -290,7 +290,7 @@ def _around_hidden(
     tail = np.maximum(lo, whole)
     holed = np.flatnonzero(hi > tail)
     lengths = hi[holed] - tail[holed]
-    index = fold.expand(tail[holed], hi[holed])
+    index = expand(tail[holed], hi[holed])
     asking = np.repeat(row[holed], lengths)
     seen = np.logical_and.reduce([limit.seen(index, asking) for limit in limits])
     if not seen.any():
@@ -302,8 +302,8 @@ def _around_hidden(
     ends = np.cumsum(counts)
     begins = ends - counts
     gathered = np.empty(int(ends[-1]), np.int64)
-    gathered[fold.expand(begins, begins + base)] = fold.expand(lo[rows], lo[rows] + base)
-    gathered[fold.expand(begins + base, ends)] = late
+    gathered[expand(begins, begins + base)] = expand(lo[rows], lo[rows] + base)
+    gathered[expand(begins + base, ends)] = late
     lo, whole = lo.copy(), whole.copy()
     lo[rows], whole[rows] = events + begins, events + ends
     return lo, whole, np.concatenate([np.arange(events), gathered])

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import fold
-from featurestore.fold import Spans
+from featurestore.spans import Spans, spans_of
 from featurestore.values import Kind, Values, from_list
 
 Reduction = Callable[[Spans], Values]
@@ -16,7 +15,7 @@ def spans(kind: Kind, items: list[Any], ranges: list[tuple[int, int]] | None = N
     pairs = [(0, len(items))] if ranges is None else ranges
     lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
     values = from_list(kind, items)
-    return fold.spans_of(values, lo, hi, {})
+    return spans_of(values, lo, hi, {})
 
 
 def both_ways(reduction: Reduction, kind: Kind, items: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from featurestore.engine import buckets, local
 from featurestore.evaluate import Spine
 from featurestore.events import Events
 from featurestore.made import Made
+from featurestore.spans import Spans
 from featurestore.values import Values
 
 one_path: Any = importlib.import_module("featurestore.evaluate")
@@ -192,7 +193,7 @@ def added_in_order(patch: MonkeyPatch) -> None:
     def sums(spans: Any) -> Any:
         return np.array([sum(part) for part in spans.parts()], np.float64)
 
-    patch.setattr(fold.Spans, "float_sums", property(sums))
+    patch.setattr(Spans, "float_sums", property(sums))
 
 
 @plant("K11", "the server takes hours in its own time zone", ORACLE, VERIFY, SERVED, KEPT)

@@ -8,8 +8,9 @@ from folding import both_ways, parts, spans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import fold, grouping
+from featurestore import extremes, fold, grouping
 from featurestore.errors import IntegerOverflow
+from featurestore.spans import expand, spans_of
 from featurestore.values import from_list
 
 BIG = 2**62
@@ -64,8 +65,8 @@ def test_integer_variances_are_correctly_rounded(items: list[int | None]) -> Non
 @settings(deadline=None)
 @given(floats)
 def test_extremes_and_distinct_values_skip_nulls(items: list[float | None]) -> None:
-    assert both_ways(fold.minimum, "float", items) == [min(part, default=None) for part in parts(items)]
-    assert both_ways(fold.maximum, "float", items) == [max(part, default=None) for part in parts(items)]
+    assert both_ways(extremes.minimum, "float", items) == [min(part, default=None) for part in parts(items)]
+    assert both_ways(extremes.maximum, "float", items) == [max(part, default=None) for part in parts(items)]
     assert both_ways(fold.distinct, "float", items) == [len(set(part)) for part in parts(items)]
     assert both_ways(fold.count, "float", items) == [len(part) for part in parts(items)]
 
@@ -79,8 +80,8 @@ def test_booleans_are_true_somewhere_or_everywhere(items: list[bool | None]) -> 
 
 
 def test_text_is_ordered_by_code_point() -> None:
-    assert both_ways(fold.minimum, "str", ["b", None, "Z"])[-2:] == ["Z", None]
-    assert fold.maximum(spans("str", ["b", "ä", "Z"])).to_list() == ["ä"]
+    assert both_ways(extremes.minimum, "str", ["b", None, "Z"])[-2:] == ["Z", None]
+    assert extremes.maximum(spans("str", ["b", "ä", "Z"])).to_list() == ["ä"]
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -123,11 +124,11 @@ def test_a_function_gets_a_fresh_array_of_each_range() -> None:
 def test_ranges_are_expanded_one_after_another(pairs: list[tuple[int, int]]) -> None:
     lo = np.array([start for start, _ in pairs], np.int64)
     hi = np.array([start + length for start, length in pairs], np.int64)
-    assert fold.expand(lo, hi).tolist() == [index for start, length in pairs for index in range(start, start + length)]
+    assert expand(lo, hi).tolist() == [index for start, length in pairs for index in range(start, start + length)]
 
 
 def test_many_pairs_are_counted_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("featurestore.spans.PAIRS_AT_ONCE", 3)
     ones = spans("int", [1, 2, 1, 2], [(0, 4), (0, 0), (1, 3), (2, 4)])
     ones.few = False
     assert fold.distinct(ones).to_list() == [2, 0, 2, 2]
@@ -150,7 +151,7 @@ def test_mode_knows_every_kind() -> None:
 
 
 def test_mode_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("featurestore.spans.PAIRS_AT_ONCE", 3)
     items = [1, 2, 2, 1, None, 3, 3, 3]
     assert both_ways(grouping.most_frequent, "int", items) == [mode_of(part) for part in parts(items)]
 
@@ -168,8 +169,8 @@ def test_extremes_of_windows_within_each_other_are_those_of_each(
     rows = [sorted(row) if data.draw(st.booleans()) else row for row in edges]  # some are not within each other
     pairs = [(min(row[2 - window], row[3]), row[3]) for window in range(3) for row in rows]
     lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
-    for reduction, extreme in ((fold.minimum, min), (fold.maximum, max)):
-        nested = fold.spans_of(from_list("float", items), lo, hi, {}, windows=3)
+    for reduction, extreme in ((extremes.minimum, min), (extremes.maximum, max)):
+        nested = spans_of(from_list("float", items), lo, hi, {}, windows=3)
         nested.few = False
         held = [[one for one in items[begin:end] if one is not None] for begin, end in pairs]
         assert reduction(nested).to_list() == [extreme(part) if part else None for part in held]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featurestore import fold
+from featurestore import extremes, fold
 from featurestore.longranges import BLOCK, Extremes, count_below
+from featurestore.spans import Spans, spans_of
 from featurestore.values import Kind, Values, from_list
 
 RANDOM = random.Random(7)
@@ -57,13 +58,13 @@ def test_a_fold_gives_the_same_where_its_ranges_are_crowded(kind: Kind, monkeypa
     pairs = [(0, 0), (3, 3), (5, 9), *ranges(len(items), 1)]
     lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
 
-    def told(reduction: Callable[[fold.Spans], Values]) -> list[object]:
-        spans = fold.spans_of(from_list(kind, items), lo, hi, {})
+    def told(reduction: Callable[[Spans], Values]) -> list[object]:
+        spans = spans_of(from_list(kind, items), lo, hi, {})
         spans.few = False
         return reduction(spans).to_list()
 
-    for reduction in (fold.minimum, fold.maximum, fold.distinct):
+    for reduction in (extremes.minimum, extremes.maximum, fold.distinct):
         plain = told(reduction)
         with monkeypatch.context() as patch:
-            patch.setattr(fold, "CROWDED", 0)
+            patch.setattr("featurestore.spans.CROWDED", 0)
             assert told(reduction) == plain

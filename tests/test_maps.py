@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from featurestore import Entity, FeatureService, FeatureStore, Source, aggregations, feature
 from featurestore.cli.features import _step, _write
 from featurestore.cli.terminal import Table
+from featurestore.contents import content_hash
 from featurestore.errors import DefinitionError
 from featurestore.metamorphic import difference
 from featurestore.models.manifest import _stored
@@ -23,7 +24,6 @@ from featurestore.monitoring.served import _typed
 from featurestore.plan import compile_service, outputs_of
 from featurestore.server.page import _fields
 from featurestore.server.shapes import features_of
-from featurestore.training import content_hash
 from featurestore.values import from_list
 
 

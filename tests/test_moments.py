@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import fold, moments
-from featurestore.fold import Spans
+from featurestore.spans import Spans
 from featurestore.values import Values
 
 FLOATS = [0.1, 0.2, 0.3, 19.99, 1e16, -1e16, 5e-324, 1e300, -1e300, 3.0, -7.25, 0.0]

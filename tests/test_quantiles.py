@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import quantiles
-from featurestore.fold import Spans
+from featurestore.spans import Spans
 from featurestore.values import Values
 
 LARGEST = 1.7976931348623157e308

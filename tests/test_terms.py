@@ -10,8 +10,8 @@ from folding import both_ways, parts, spans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import fold, terms
-from featurestore.fold import Spans
+from featurestore import terms
+from featurestore.spans import Spans
 from featurestore.values import Values
 
 HOUR = 3_600_000_000
@@ -78,7 +78,7 @@ def test_a_decayed_sum_is_the_rounded_sum_of_its_terms(pairs: list[tuple[int, fl
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 33, 1000])
 def test_a_row_has_the_same_bits_alone_and_among_others(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("featurestore.spans.PAIRS_AT_ONCE", 100)
     chance = np.random.default_rng(rows)
     data, times = chance.normal(size=1100) * 10.0 ** chance.integers(-9, 9, 1100), np.arange(1100) * 977_777_777
     lo = chance.integers(0, 1000, rows)

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from shop import Clock, write
 
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature
+from featurestore.contents import content_hash
 from featurestore.errors import NotMaterialized, RequestError, SpineError, StoreBusy, UnknownService
-from featurestore.training import content_hash
 
 Open = Callable[..., FeatureStore]
 AT = datetime(2026, 5, 20, tzinfo=UTC)

@@ -38,7 +38,7 @@ def in_buckets(
     made: dict[str, Values] = {}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for keyed in plan.keyed:
-            run = _Run(windows_of(plan, keyed), keyed, spine, events[keyed.view.name], entities[keyed])
+            run = _Run(of_entity(plan, keyed), keyed, spine, events[keyed.view.name], entities[keyed])
             parts = list(threads.map(run, run.buckets()))
             columns = ([part[name] for part, _ in parts] for name in run.plan.outputs)
             made |= dict(zip(run.plan.outputs, threads.map(run.whole, columns), strict=True))
@@ -49,7 +49,7 @@ def in_buckets(
     return evaluate(rest, replace(spine, columns={**spine.columns, **made}), {}, {}, not_finite)
 
 
-def windows_of(plan: ServicePlan, keyed: Keyed) -> ServicePlan:
+def of_entity(plan: ServicePlan, keyed: Keyed) -> ServicePlan:
     """Return what a plan looks at by one entity: its windows and labels, without what is made of them."""
     steps = tuple(step for step in plan.steps if not isinstance(step, RowStep) and step.keyed == keyed)
     labels = tuple(step for step in plan.labels if step.keyed == keyed)

@@ -11,8 +11,9 @@ from featurestore.models.manifest import Fitted
 from featurestore.models.matrix import Input
 from featurestore.models.serving import Served
 from featurestore.models.shelf import ModelVersion, Shelf
+from featurestore.provenance import git_commit
 from featurestore.registry import Registry
-from featurestore.training import TrainingSet, git_commit
+from featurestore.training import TrainingSet
 
 _KEPT = 16  # versions in memory at once
 

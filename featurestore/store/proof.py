@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from featurestore import (
+    provenance,
     times,
-    training,
 )
 from featurestore.definition import FeatureService
 from featurestore.errors import (
@@ -103,7 +103,7 @@ class Proof(Service):
         return Present(
             self._prepare(service),
             {name: self.registry.fingerprints[name] for name in plan.outputs},
-            training.environment(),
+            provenance.environment(),
             self.log,
             self.online,
             self.now(),

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import (
+    provenance,
     times,
-    training,
 )
 from featurestore.definition import FeatureService
 from featurestore.errors import (
@@ -92,7 +92,9 @@ class Service(Learning):
     def recorder(self, **told: Any) -> Recorder:
         """Begin to write down what this process serves; for servers, who call its ``record`` and ``close``."""
         services = {name: self._origin(name, plan) for name, plan in self._plans.items()}
-        return Recorder(self.served_log.folder, self._keeping, training.environment(), services, clock=self.now, **told)
+        return Recorder(
+            self.served_log.folder, self._keeping, provenance.environment(), services, clock=self.now, **told
+        )
 
     def _origin(self, service: str, plan: ServicePlan) -> ServiceOrigin:
         inputs = {column.name: column.kind for column in plan.columns}
