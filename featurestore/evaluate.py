@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from featurestore import times
+from featurestore.alone import OneRow
 from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
 from featurestore.errors import DefinitionError, FeatureStoreError, IntegerOverflow, row_number
 from featurestore.events import Events
 from featurestore.made import Made
-from featurestore.plan import Keyed, RowStep, ServicePlan, WindowStep
+from featurestore.plan import Keyed, LabelStep, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
 from featurestore.visibility import Viewpoint, windows_ahead, windows_of
 from featurestore.window import Window
@@ -68,24 +69,58 @@ def evaluate(
         Counts by feature the NaN and infinities that it computed, and that are null (S7).
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
-    viewpoints = {name: Viewpoint(one) for name, one in events.items()}
+    looking = _Looking(spine, events, entities)
     made = Made(spine.columns)
     made.add((AS_OF,), Values("datetime", spine.as_of))
-    windows: dict[
-        Any, Window
-    ] = {}  # features that look through the same windows share them, and what their columns' folds share
     for step in plan.steps:
         if isinstance(step, WindowStep):
-            look = (step.keyed, step.feature.windows, step.feature.offset)
-            if look not in windows:
-                windows[look] = _windows(step, spine, viewpoints[step.keyed.view.name], entities[step.keyed])
-            made.add(step.outputs, _reduced(step.feature, windows[look], counts))  # one call for all of the family
+            values = looking.alone(step)
+            if values is None:
+                values = _reduced(step.feature, looking.windows(step), counts)  # one call for all of the family
+            made.add(step.outputs, values)
         else:
             made.add((step.output,), _row_step(step, made, len(spine), counts))
     for ahead in plan.labels:
-        viewpoint, entity = viewpoints[ahead.keyed.view.name], entities[ahead.keyed]
-        made.add((ahead.label.name,), _reduced(ahead.label, _ahead(ahead.label, spine, viewpoint, entity), counts))
+        made.add((ahead.label.name,), _reduced(ahead.label, looking.ahead(ahead), counts))
     return made.only(plan.outputs)
+
+
+class _Looking:
+    """Rows that look at events; features that look through the same windows share them, and what their folds share."""
+
+    def __init__(self, spine: Spine, events: Mapping[str, Events], entities: Mapping[Keyed, IntArray]) -> None:
+        self._spine, self._events, self._entities = spine, events, entities
+        self._viewpoints: dict[str, Viewpoint] = {}
+        self._windows: dict[Any, Window] = {}
+        self._alone: dict[Keyed, OneRow] = {}
+
+    def alone(self, step: WindowStep) -> Values | None:
+        """Value of each window of a plain reduction for the only row; ``None`` for any other feature or rows."""
+        if len(self._spine.as_of) != 1 or self._spine.position is not None:
+            return None
+        row = self._alone.get(step.keyed)
+        if row is None:
+            events, entity = self._events[step.keyed.view.name], self._entities[step.keyed]
+            row = self._alone[step.keyed] = OneRow(int(self._spine.as_of[0]), int(entity[0]), events)
+        return row.reduced(step.feature)
+
+    def windows(self, step: WindowStep) -> Window:
+        """Windows that the rows look back through."""
+        look = (step.keyed, step.feature.windows, step.feature.offset)
+        if look not in self._windows:
+            viewpoint = self._viewpoint(step.keyed)
+            self._windows[look] = _windows(step, self._spine, viewpoint, self._entities[step.keyed])
+        return self._windows[look]
+
+    def ahead(self, step: LabelStep) -> Window:
+        """Windows that the rows look forward through."""
+        return _ahead(step.label, self._spine, self._viewpoint(step.keyed), self._entities[step.keyed])
+
+    def _viewpoint(self, keyed: Keyed) -> Viewpoint:
+        found = self._viewpoints.get(keyed.view.name)
+        if found is None:
+            found = self._viewpoints[keyed.view.name] = Viewpoint(self._events[keyed.view.name])
+        return found
 
 
 def _windows(step: WindowStep, spine: Spine, viewpoint: Viewpoint, entity: IntArray) -> Window:

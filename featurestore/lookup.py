@@ -126,7 +126,7 @@ def find(
         If the online store has not been filled for this service, or was for other declarations, or lacks events.
     """
     given = now if as_of is None else as_of
-    asked = np.full(len(rows), given, np.int64) if isinstance(given, int) else np.array(given, np.int64)
+    asked = np.array([given] * len(rows) if isinstance(given, int) else given, np.int64)
     typed = spine.from_rows(service.plan, rows, asked)
     wants: dict[str, dict[str, int]] = {view: {} for view in service.unpackers}
     entities: dict[Keyed, IntArray] = {}
@@ -151,7 +151,7 @@ def _instants(asked: IntArray, now: int, stamp: int, as_of: Sequence[int] | int 
     """T of each row: what was acknowledged lies before it, also where machines' clocks disagree (S10)."""
     newest = max(now, stamp + 1)
     if as_of is None:
-        return np.full(len(asked), newest, np.int64)
+        return np.full(len(asked), newest, np.int64) if len(asked) > 1 else np.array([newest])
     latest = as_of if isinstance(as_of, int) else int(asked.max())
     if latest > newest:
         raise AsOfError(f"as_of {times.isoformat(latest)} is in the future: it is {times.isoformat(newest)}.")

@@ -24,24 +24,43 @@ _LOW = 0xFFFFFFFF
 class Spans:
     """Values without nulls and, per row, the range ``[lo, hi)`` of them; what folds share is made once.
 
-    The ranges of so many ``windows`` lie one after another for the same rows.
+    The ranges of so many ``windows`` lie one after another for the same rows. A few may be given as ``pairs`` alone.
     """
 
-    __slots__ = ("_counts", "_float_sums", "_parts", "few", "hi", "lo", "made", "pairs", "values", "windows")
+    __slots__ = ("_counts", "_edges", "_float_sums", "_parts", "few", "made", "pairs", "values", "windows")
 
     def __init__(
-        self, values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any] | None = None, windows: int = 1
+        self,
+        values: Values,
+        lo: IntArray | None,
+        hi: IntArray | None,
+        made: dict[str, Any] | None = None,
+        windows: int = 1,
+        pairs: Sequence[tuple[int, int]] = (),
     ) -> None:
-        self.values, self.lo, self.hi, self.windows = values, lo, hi, windows
+        self.values, self.windows = values, windows
         self.made: dict[str, Any] = {} if made is None else made
-        self.few = len(lo) <= FEW_RANGES and len(values) <= FEW_PAIRS
-        self.pairs: Sequence[tuple[int, int]] = ()
-        if self.few:
-            self.pairs = list(zip(lo.tolist(), hi.tolist(), strict=True))
-            self.few = sum([stop - start for start, stop in self.pairs]) <= FEW_PAIRS
+        self._edges: tuple[IntArray, IntArray] | None = None
         self._counts: IntArray | None = None
         self._float_sums: Any = None
         self._parts: list[list[Any]] | None = None
+        if lo is None or hi is None:
+            self.few, self.pairs = True, pairs
+            return
+        self._edges = lo, hi
+        self.few = len(lo) <= FEW_RANGES and len(values) <= FEW_PAIRS
+        self.pairs = list(zip(lo.tolist(), hi.tolist(), strict=True)) if self.few else pairs
+        self.few = self.few and sum([stop - start for start, stop in self.pairs]) <= FEW_PAIRS
+
+    @property
+    def lo(self) -> IntArray:
+        """Where each range begins."""
+        return (self._edges or self._made())[0]
+
+    @property
+    def hi(self) -> IntArray:
+        """Where each range ends."""
+        return (self._edges or self._made())[1]
 
     @property
     def counts(self) -> IntArray:
@@ -83,6 +102,11 @@ class Spans:
             items = self.once("items", self.values.data.tolist)
             self._parts = [items[start:stop] for start, stop in self.pairs]
         return self._parts
+
+    def _made(self) -> tuple[IntArray, IntArray]:
+        lo, hi = (np.array([pair[side] for pair in self.pairs], np.int64) for side in (0, 1))
+        self._edges = lo, hi
+        return self._edges
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what ``make`` gave the first time, for whatever ranges of these values."""

@@ -21,6 +21,7 @@ _ALONE = 2  # one entity's start and end
 MANY_ROWS = 1 << 14
 FEW_EVENTS = 1 << 12
 Edge = tuple[Any, bool]
+TimeLists = tuple[list[int], list[int]]
 
 
 class Locator:
@@ -114,7 +115,7 @@ class Viewpoint:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.frame = Frame(events.columns, events.event_time, events.known_at)
-        self.lists = _in_order(events) if len(events) <= FEW_EVENTS and len(events.starts) == _ALONE else None
+        self.lists = in_order(events)
         self._asking: Asking | None = None
 
     def asking(self, entity: IntArray) -> Asking:
@@ -167,7 +168,10 @@ def windows_of(
     """
     looks = _looks(as_of, as_of - offset, windows)
     if len(as_of) == 1 and viewpoint.lists is not None and position is None:
-        return _one_row(viewpoint, looks, int(entity[0]), _edges(int(as_of[0]), windows, offset, inclusive=inclusive))
+        pairs = few_ranges(viewpoint.lists, int(entity[0]), int(as_of[0]), windows, offset, inclusive=inclusive)
+        lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+        frame = viewpoint.frame
+        return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: frame.times))
     ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
     at_once = offset == 0 and viewpoint.known_at_once
@@ -211,13 +215,14 @@ def _edges(
     return (end, inclusive), (as_of, inclusive), begins
 
 
-def _one_row(viewpoint: Viewpoint, looks: Looks, entity: int, edges: tuple[Edge, Edge, list[Edge | None]]) -> Window:
-    """Windows of one row over one entity's few events: a lookup's case, where arrays cost more than bisection."""
-    (happened, known_at), (ends, known, begins) = viewpoint.lists or ([], []), edges
+def few_ranges(
+    lists: TimeLists, entity: int, as_of: int, windows: Sequence[int | None], offset: int, *, inclusive: bool
+) -> list[tuple[int, int]]:
+    """What :func:`windows_of` finds for one row over one entity's few events: arrays cost more there than bisection."""
+    happened, known_at = lists
+    ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
     stop = 0 if entity < 0 else min(_place(happened, ends), _place(known_at, known))
-    lo = [0 if edge is None else min(_place(happened, edge), stop) for edge in begins]
-    frame = viewpoint.frame
-    return Window(frame, Ranges(np.array(lo), np.array([stop] * len(lo)), Tally(), looks, lambda: frame.times))
+    return [(0 if edge is None else min(_place(happened, edge), stop), stop) for edge in begins]
 
 
 def _place(stamps: list[int], edge: Edge) -> int:
@@ -225,8 +230,10 @@ def _place(stamps: list[int], edge: Edge) -> int:
     return bisect_right(stamps, at) if after else bisect_left(stamps, at)
 
 
-def _in_order(events: Events) -> tuple[list[int], list[int]] | None:
-    """Give event_time and known_at where both rise: what is known by T then is all up to a place."""
+def in_order(events: Events) -> TimeLists | None:
+    """Give event_time and known_at of one entity's few events where both rise: what is known by T ends at a place."""
+    if len(events) > FEW_EVENTS or len(events.starts) != _ALONE:
+        return None
     known_at = events.known_at.tolist()
     return (events.event_time.tolist(), known_at) if known_at == sorted(known_at) else None
 

@@ -53,6 +53,7 @@ FLOORS = (
         "plan",
         "registry",
         "applied",
+        "alone",
         "evaluate",
         "made",
         "validation",
