@@ -67,7 +67,7 @@ def from_rows(plan: ServicePlan, rows: Sequence[Mapping[str, Any]], as_of: IntAr
     """
     names = plan.names
     for place, row in enumerate(rows):
-        if not isinstance(row, Mapping) or row.keys() != names:
+        if (type(row) is not dict and not isinstance(row, Mapping)) or row.keys() != names:
             _check_names(plan, row, row_number(place))
     columns = {column.name: _key_list(column, [row[column.name] for row in rows]) for column in plan.keys}
     if plan.service.fields is not None:

@@ -296,3 +296,31 @@ def test_a_closed_store_says_so(path: Path) -> None:
     store.close()
     with pytest.raises(OperationError, match="has been closed"):
         store.state()
+
+
+@pytest.mark.parametrize(
+    "odd", ["", 'a"b', "a\\b", "[1]", "\t", "schön", "고객", "\U0001f600", "a\0b", "a\0", "\x7f", "é" * 500]
+)
+def test_many_keys_are_read_as_each_alone(path: Path, odd: str) -> None:
+    store = SQLiteStore(path)
+    keys = [*(f"c{number}" for number in range(8)), odd, "nobody", odd]
+    store.begin_load("first")
+    store.write_run("first", VIEW, [(key, 5, f"{key} of the run".encode()) for key in keys[:9]])
+    store.publish_load("first", views={VIEW: FULL})
+    for key in (odd, "c3"):
+        store.append("payments", batch(f"{key} of the tail", entity=key, now=7))
+    for since in (None, 6, 8):
+        together = store.read({VIEW: keys}, {VIEW: since}).blobs[VIEW]
+        alone = [store.read({VIEW: [key]}, {VIEW: since}).blobs[VIEW][0] for key in keys]
+        assert together == alone
+        told = {f"{key} of the {part}".encode() for key in (odd,) for part in ("run", "tail")}
+        assert {blob for blob, _ in together[8]} == {one for one in told if (since or 0) <= (5 if b"run" in one else 7)}
+    store.close()
+
+
+def test_many_keys_with_half_a_surrogate_are_refused_by_name(path: Path) -> None:
+    store = SQLiteStore(path)
+    with pytest.raises(UnicodeEncodeError) as caught:
+        store.read({VIEW: [*"abcdefgh", "x\ud800"]}, {})
+    assert caught.value.object == "x\ud800"
+    store.close()

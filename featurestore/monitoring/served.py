@@ -123,14 +123,14 @@ def line(
         "as_of": times.to_micros(made.as_of),
         "position": made.position,
         "fingerprint": made.fingerprint,
-        "inputs": _TO_JSON(inputs),
-        "features": _TO_JSON(made.features),
+        "inputs": _to_json(inputs),
+        "features": _to_json(made.features),
     }
     if isinstance(made, Prediction):
         told |= {"model": made.model, "version": made.version, "value": made.value, "decision": made.decision}
         if made.probabilities is not None:  # a classifier's
-            told |= {"label": _TO_JSON(made.label), "probabilities": _TO_JSON(made.probabilities)}
-    return _TO_JSON(told)
+            told |= {"label": _to_json(made.label), "probabilities": _to_json(made.probabilities)}
+    return _to_json(told)
 
 
 def row_of(told: dict[str, Any], origin: Origin) -> ServedRow:
@@ -167,4 +167,13 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-_TO_JSON: Callable[[Any], str] = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+def _to_json(value: Any) -> str:
+    import orjson  # servers alone write rows down
+
+    try:
+        return orjson.dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    except TypeError:  # a lone surrogate, an integer past 64 bits
+        return _EXACT(value)
+
+
+_EXACT: Callable[[Any], str] = json.JSONEncoder(default=_plain, separators=(",", ":")).encode

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from featurestore.errors import FeatureStoreError, NewerFormat, OperationError, StoreBusy, StoreDamaged
 from featurestore.online import ViewState
@@ -42,12 +43,24 @@ CREATE TABLE runs
 """
 
 
+class Statements(NamedTuple):
+    """How a view is read: one entity's events, the same with the state beside them, many entities' events.
+
+    Appends up to the position ``taken`` are in its runs.
+    """
+
+    one: str
+    snapshot: str
+    many: str
+    taken: int
+
+
 class Connection:
     """One thread's connection, and the views and their runs as of the generation that it last saw."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         self.generation = -1
-        self.statements: dict[str, tuple[str, int]] = {}
+        self.statements: dict[str, Statements] = {}
         self.views: dict[str, ViewState] = {}
         self.sqlite = sqlite3.connect(
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=512

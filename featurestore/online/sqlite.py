@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from featurestore.events import IntArray
+from featurestore.layout import Stored
 from featurestore.online import (
     Batch,
     JournalEntry,
@@ -23,7 +24,7 @@ from featurestore.online import (
     sqlite_loads,
     sqlite_views,
 )
-from featurestore.online.connection import Connection, Connections, in_words, translated
+from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
 from featurestore.online.keys import NO_KEYS, sift, signed
 from featurestore.online.sqlite_keys import known_keys, live_runs
 
@@ -77,10 +78,9 @@ class SQLiteStore:
                     _learn_views(connection, generation)
                 blobs = {}
                 for view, keys in wants.items():
-                    statement, taken = connection.statements.get(view, _TAIL_ALONE)
                     oldest = since.get(view)
                     oldest = _BEGINNING if oldest is None else oldest
-                    blobs[view] = [execute(statement, (key, oldest, view, taken)).fetchall() for key in keys]
+                    blobs[view] = _read_many(connection, view, keys, oldest)
             finally:
                 execute("COMMIT")
         except sqlite3.Error as error:
@@ -245,9 +245,31 @@ class SQLiteStore:
                 connection.close()
 
 
-_TAIL = "SELECT blob, NULL FROM tail WHERE view = ?3 AND key = ?1 AND position > ?4 AND last_time >= ?2"
-_TAIL_ALONE = (_TAIL, 0)
+_FEW_KEYS = 4
+_ONE_ARM = "SELECT blob, {stamp} FROM {table} WHERE key = ?1 AND last_time >= ?2"
+_MANY_ARM = (
+    "SELECT asked.key, held.blob, {stamp} FROM json_each(?1) AS asked CROSS JOIN {table} AS held"
+    " WHERE held.key = asked.value AND held.last_time >= ?2"
+)
+_OF_TAIL = " AND view = ?3 AND position > ?4"
 _ONE = "SELECT position, stamp, generation, found.* FROM state LEFT JOIN ({}) AS found"
+
+
+def _statements(runs: Sequence[tuple[str, int | None]], taken: int) -> Statements:
+    """Statements of a view: of its runs (table and stamp), then of its tail."""
+    one, many = (
+        " UNION ALL ".join(
+            [
+                *(arm.format(table=table, stamp="NULL" if stamp is None else stamp) for table, stamp in runs),
+                arm.format(table="tail", stamp="NULL") + _OF_TAIL,
+            ]
+        )
+        for arm in (_ONE_ARM, _MANY_ARM)
+    )
+    return Statements(one, _ONE.format(one), many, taken)
+
+
+_TAIL_ALONE = _statements((), 0)
 
 
 def _only_key(wants: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
@@ -260,12 +282,11 @@ def _only_key(wants: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
 
 def _read_one(connection: Connection, view: str, key: str, since: Mapping[str, int | None]) -> Snapshot | None:
     """Read one entity of one view by one statement, which is a snapshot too; ``None`` where views have changed."""
-    statement, taken = connection.statements.get(view, _TAIL_ALONE)
+    statements = connection.statements.get(view, _TAIL_ALONE)
     oldest = since.get(view)
+    asked = (key, _BEGINNING if oldest is None else oldest, view, statements.taken)
     try:
-        rows = connection.execute(
-            _ONE.format(statement), (key, _BEGINNING if oldest is None else oldest, view, taken)
-        ).fetchall()
+        rows = connection.execute(statements.snapshot, asked).fetchall()
     except sqlite3.OperationalError:  # a run that it names is gone
         return None
     position, stamp, generation = rows[0][:3]
@@ -275,17 +296,27 @@ def _read_one(connection: Connection, view: str, key: str, since: Mapping[str, i
     return Snapshot(position, stamp, {view: [blobs]}, connection.views)
 
 
+def _read_many(connection: Connection, view: str, keys: Sequence[str], oldest: int) -> list[list[Stored]]:
+    """Read entities of one view: a few by a statement each, many by one that is given their keys as JSON."""
+    statements = connection.statements.get(view, _TAIL_ALONE)
+    rest = (oldest, view, statements.taken)
+    listed = json.dumps(keys, ensure_ascii=False) if len(keys) > _FEW_KEYS else ""
+    if not listed or "\\u0000" in listed or not listed.isprintable():  # in SQLite's JSON a NUL ends a text
+        return [connection.execute(statements.one, (key, *rest)).fetchall() for key in keys]
+    found: list[list[Stored]] = [[] for _ in keys]
+    for place, blob, stamp in connection.execute(statements.many, (listed, *rest)):
+        found[place].append((blob, stamp))
+    return found
+
+
 def _learn_views(connection: Connection, generation: int) -> None:
-    """Note each view's state and statement: its runs, then its tail. They hold until the generation changes."""
+    """Note each view's state and statements. They hold until the generation changes."""
     states = sqlite_views.states(connection)
-    statements = {}
     stamps = sqlite_loads.run_stamps(connection)
-    for view, state in states.items():
-        arms = [
-            f"SELECT blob, {stamps.get(run, 'NULL')} FROM run_{run} WHERE key = ?1 AND last_time >= ?2"
-            for run in state.runs
-        ]
-        statements[view] = (" UNION ALL ".join([*arms, _TAIL]), state.tail_from)
+    statements = {
+        view: _statements([(f"run_{run}", stamps.get(run)) for run in state.runs], state.tail_from)
+        for view, state in states.items()
+    }
     connection.views, connection.statements, connection.generation = states, statements, generation
 
 

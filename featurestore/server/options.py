@@ -1,5 +1,6 @@
 """How a server is run: set once, and handed to its workers through the environment."""
 
+import functools
 import ipaddress
 import json
 import os
@@ -80,6 +81,7 @@ class Options:
         return cls(**json.loads(os.environ[VARIABLE]))
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     bare = host.strip("[]").lower()
