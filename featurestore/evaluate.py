@@ -15,6 +15,7 @@ from featurestore.alone import OneRow
 from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
 from featurestore.errors import DefinitionError, FeatureStoreError, IntegerOverflow, row_number
 from featurestore.events import Events
+from featurestore.hot import Hot, HotRow
 from featurestore.made import Made
 from featurestore.plan import Keyed, LabelStep, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
@@ -23,6 +24,7 @@ from featurestore.window import Window
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 _INT64 = (-(2**63), 2**63 - 1)
+_NONE_HOT: Mapping[str, Hot] = {}
 
 
 @dataclass(eq=False)
@@ -52,6 +54,7 @@ def evaluate(
     events: Mapping[str, Events],
     entities: Mapping[Keyed, IntArray],
     not_finite: dict[str, int] | None = None,
+    hot: Mapping[str, Hot] = _NONE_HOT,
 ) -> Made:
     """Value of each feature of the service for each row, in declared order; then of each label.
 
@@ -67,9 +70,11 @@ def evaluate(
         For each keyed view, the index of each row's entity among those events, shape ``(n,)``; -1 where there is none.
     not_finite
         Counts by feature the NaN and infinities that it computed, and that are null (S7).
+    hot
+        In place of events: of views that the only row asks for one entity, and only for plain reductions.
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
-    looking = _Looking(spine, events, entities)
+    looking = _Looking(spine, events, entities, hot)
     made = Made(spine.columns)
     made.add((AS_OF,), Values("datetime", spine.as_of))
     for step in plan.steps:
@@ -88,11 +93,17 @@ def evaluate(
 class _Looking:
     """Rows that look at events; features that look through the same windows share them, and what their folds share."""
 
-    def __init__(self, spine: Spine, events: Mapping[str, Events], entities: Mapping[Keyed, IntArray]) -> None:
-        self._spine, self._events, self._entities = spine, events, entities
+    def __init__(
+        self,
+        spine: Spine,
+        events: Mapping[str, Events],
+        entities: Mapping[Keyed, IntArray],
+        hot: Mapping[str, Hot],
+    ) -> None:
+        self._spine, self._events, self._entities, self._hot = spine, events, entities, hot
         self._viewpoints: dict[str, Viewpoint] = {}
         self._windows: dict[Any, Window] = {}
-        self._alone: dict[Keyed, OneRow] = {}
+        self._alone: dict[Keyed, OneRow | HotRow] = {}
 
     def alone(self, step: WindowStep) -> Values | None:
         """Value of each window of a plain reduction for the only row; ``None`` for any other feature or rows."""
@@ -100,8 +111,10 @@ class _Looking:
             return None
         row = self._alone.get(step.keyed)
         if row is None:
-            events, entity = self._events[step.keyed.view.name], self._entities[step.keyed]
-            row = self._alone[step.keyed] = OneRow(int(self._spine.as_of[0]), int(entity[0]), events)
+            view, as_of, entity = step.keyed.view.name, int(self._spine.as_of[0]), int(self._entities[step.keyed][0])
+            found = self._hot.get(view)
+            row = OneRow(as_of, entity, self._events[view]) if found is None else HotRow(as_of, entity, found)
+            self._alone[step.keyed] = row
         return row.reduced(step.feature)
 
     def windows(self, step: WindowStep) -> Window:

@@ -20,6 +20,22 @@ def maximum(spans: Spans) -> Values:
     return _extreme(np.maximum, max, spans)
 
 
+def long_minimum(spans: Spans) -> Values:
+    """Smallest value of ranges that are long and few: blocks of the values are looked at once, for all calls."""
+    return _by_blocks(np.minimum, spans)
+
+
+def long_maximum(spans: Spans) -> Values:
+    """Largest value, likewise."""
+    return _by_blocks(np.maximum, spans)
+
+
+def _by_blocks(ufunc: np.ufunc, spans: Spans) -> Values:
+    if not len(spans.values):
+        return nulls(spans.values.kind, len(spans.counts))
+    return masked(spans.values.kind, _long_extremes(ufunc, spans), spans.counts > 0, spans.values.categories)
+
+
 def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
     values = spans.values
     if spans.few and values.kind in ("bool", "int", "float"):

@@ -50,17 +50,27 @@ def total(spans: Spans) -> Values:
     if spans.values.kind == "float":
         return finite_scalars(spans.float_sums) if spans.few else finite(spans.float_sums)
     if spans.few:
-        sums = [sum(part) for part in spans.parts()]
-        outside = [one for one in sums if not -(2**63) <= one < 2**63]
-        if outside:
-            raise _overflow(outside[0], len(outside), len(sums))
-        return scalars("int", sums, nullable=False)
+        return int64_sums([sum(part) for part in spans.parts()])
     high, low = spans.integer_sums
     top = high + (low >> 32)
     beyond = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
     if len(beyond):
         raise _overflow((int(high[beyond[0]]) << 32) + int(low[beyond[0]]), len(beyond), len(high))
     return Values("int", (high << 32) + low)
+
+
+def int64_sums(sums: list[int]) -> Values:
+    """Sums of integers.
+
+    Raises
+    ------
+    IntegerOverflow
+        If one does not fit int64.
+    """
+    outside = [one for one in sums if not -(2**63) <= one < 2**63]
+    if outside:
+        raise _overflow(outside[0], len(outside), len(sums))
+    return scalars("int", sums, nullable=False)
 
 
 def _overflow(worst: int, many: int, ranges: int) -> IntegerOverflow:
@@ -205,6 +215,12 @@ def _doubled(spans: Spans, name: str, make: Callable[[], ExactSums]) -> tuple[Fl
     totals = exact.totals(spans.lo, spans.hi)
     first = exact.rounded(spans.lo, spans.hi)
     return first, exact.rest(totals, first)
+
+
+def squares_are_exact(data: Array) -> bool:
+    """Whether the squares of all numbers are sums of two doubles."""
+    whole = data.dtype.kind != "f" and len(data) and np.abs(data.astype(np.float64)).max() >= 2.0**53
+    return not whole and not _outside(data.astype(np.float64)).any()
 
 
 def _outside(data: FloatArray) -> Array:

@@ -1,7 +1,7 @@
 """One entity, now: a training set of one row, over the events that the online store holds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
+from featurestore.hot import Hot
+from featurestore.kept import HotEntities
 from featurestore.made import Made
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import difference, fits, signature_of
@@ -58,23 +60,29 @@ class Prepared:
     unpackers: Mapping[str, Unpacker]
     signatures: Mapping[str, str]
     reaches: Mapping[str, int | None]
+    hot: HotEntities
 
 
 def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     """Do once what all lookups of a service share."""
     unpackers = {view.name: Unpacker(view.source.fields, tie_columns(view.source)) for view in plan.views}
     signatures = {view.name: signature_of(view) for view in plan.views}
-    return Prepared(plan, fingerprint, unpackers, signatures, {view.name: plan.reach(view) for view in plan.views})
+    reaches = {view.name: plan.reach(view) for view in plan.views}
+    return Prepared(plan, fingerprint, unpackers, signatures, reaches, HotEntities(plan))
 
 
 @dataclass(eq=False)
 class Found:
-    """Rows, and what one read of the online store found for them: all that :func:`evaluate` is given."""
+    """Rows, and what one read of the online store found for them: all that :func:`evaluate` is given.
+
+    Of a view whose entity is hot there are no events.
+    """
 
     spine: Spine
     events: Mapping[str, Events]
     entities: Mapping[Keyed, IntArray]
     position: int
+    hot: Mapping[str, Hot] = field(default_factory=dict)
 
     def row(self, number: int) -> "Found":
         """Return one of the rows alone; the events are those of all."""
@@ -97,7 +105,7 @@ def lookup_many(
     if not rows:
         return []
     found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched)
-    made = evaluate(service.plan, found.spine, found.events, found.entities)
+    made = evaluate(service.plan, found.spine, found.events, found.entities, hot=found.hot)
     return _vectors(service, made, found.spine.as_of, found.position)
 
 
@@ -135,8 +143,11 @@ def find(
         entities[keyed] = _indices(keys.texts_of([typed.columns[name] for name in keyed.columns]), places)
     oldest = given if isinstance(given, int) else int(asked.min())
     since = {view: None if whole or reach is None else oldest - reach for view, reach in service.reaches.items()}
+    hot = {} if whole or len(rows) > 1 else service.hot.of(wants, since)
+    since |= {view: one.since for view, one in hot.items()}
+    held = {view: (one.generation, one.position) for view, one in hot.items()}
     try:
-        snapshot = online.read({view: list(places) for view, places in wants.items()}, since)
+        snapshot = online.read({view: list(places) for view, places in wants.items()}, since, held)
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"Key {error.object!r} is no valid text: it has a lone surrogate.") from error
     asked = _instants(asked, now, snapshot.stamp, as_of)
@@ -144,7 +155,14 @@ def find(
     events: dict[str, Events] = {
         view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
     }
-    return Found(Spine(asked, typed.columns), events, entities, snapshot.position)
+    found = Found(Spine(asked, typed.columns), events, entities, snapshot.position)
+    if len(rows) == 1 and not whole:
+        found.hot = service.hot.keep(wants, events, hot, snapshot, since)
+        if any(view not in found.hot for view in hot):  # too much was appended since, or in an order of its own
+            return find(service, rows, online, now=now, as_of=as_of, untouched=untouched)
+        for view in found.hot:
+            del events[view]
+    return found
 
 
 def _instants(asked: IntArray, now: int, stamp: int, as_of: Sequence[int] | int | None) -> IntArray:

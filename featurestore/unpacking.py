@@ -50,6 +50,9 @@ class Unpacker:
         if len(entities) == 1 and len(entities[0]) == 1 and entities[0][0][1] is None:
             return self._one(entities[0][0][0])
         stored = list(chain.from_iterable(entities))
+        if not stored:
+            none = np.zeros(0, np.int64)
+            return Events(np.zeros(len(entities) + 1, np.int64), none, none, _ManyColumns(self._fields, [], []))
         blobs = [blob for blob, _ in stored]
         parts = [self._part(blob) for blob in blobs]
         sizes = np.array([n for _, n in parts], np.int64)

@@ -172,7 +172,7 @@ def windows_of(
         lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
         frame = viewpoint.frame
         return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: frame.times))
-    ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
+    ends, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
     at_once = offset == 0 and viewpoint.known_at_once
     limits = [Limit(viewpoint.known, *known, hides_more=not at_once), *_published(viewpoint, position)]
@@ -203,7 +203,7 @@ def windows_ahead(
     return _seen(viewpoint, asking, looks, lo[np.newaxis], hi, _published(viewpoint, position))
 
 
-def _edges(
+def edges(
     as_of: Any, windows: Sequence[int | None], offset: int, *, inclusive: bool
 ) -> tuple[Edge, Edge, list[Edge | None]]:
     """Edges of what a row, or each of many, sees: of event_time, of known_at, and where each window begins (S3, S4).
@@ -220,7 +220,7 @@ def few_ranges(
 ) -> list[tuple[int, int]]:
     """What :func:`windows_of` finds for one row over one entity's few events: arrays cost more there than bisection."""
     happened, known_at = lists
-    ends, known, begins = _edges(as_of, windows, offset, inclusive=inclusive)
+    ends, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
     stop = 0 if entity < 0 else min(_place(happened, ends), _place(known_at, known))
     return [(0 if edge is None else min(_place(happened, edge), stop), stop) for edge in begins]
 

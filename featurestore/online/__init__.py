@@ -21,6 +21,9 @@ Packer = Callable[[int, IntArray], tuple[bytes, Mapping[str, Sequence[Piece]]]]
 """Gives, for the arrival stamp and the rows kept, the journal's payload and the pieces of each view."""
 
 
+NOTHING_HELD: Mapping[str, tuple[int, int]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The newest published position, and the newest arrival stamp (microseconds UTC)."""
@@ -61,13 +64,17 @@ class ViewState:
 class Snapshot:
     """What one read saw at one position: per view and asked entity, in order, its blobs in any order.
 
-    ``views`` has all views that were opened or filled, as they were at that position.
+    ``views`` has all views that were opened or filled, as they were at that position. Of the views ``later`` only what
+    was appended after a position is given. What is in a view changes by appends alone while the ``generation`` is the
+    same.
     """
 
     position: int
     stamp: int
     blobs: Mapping[str, list[list[Stored]]]
     views: Mapping[str, ViewState]
+    generation: int
+    later: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +168,12 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
+    def read(
+        self,
+        wants: Mapping[str, Sequence[str]],
+        since: Mapping[str, int | None],
+        held: Mapping[str, tuple[int, int]] = NOTHING_HELD,
+    ) -> Snapshot:
         """Read entities' events in one consistent snapshot.
 
         Parameters
@@ -170,6 +182,9 @@ class OnlineStore(Protocol):
             Per view the key texts of the entities; unknown ones have no blobs.
         since
             Per view, microseconds UTC: blobs whose newest event is older may be left out. Absent or ``None``: all.
+        held
+            Per view, the generation and the position of a read whose events the caller still has: if that generation
+            holds, only what was appended after that position is given, and the snapshot names the view as ``later``.
         """
         ...
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from featurestore.events import IntArray
 from featurestore.layout import Stored
 from featurestore.online import (
+    NOTHING_HELD,
     Batch,
     JournalEntry,
     KnownKeys,
@@ -61,14 +62,19 @@ class SQLiteStore:
             if connection.execute("SELECT position FROM state").fetchone()[0] < position:
                 sqlite_loads.resume(connection, position, stamp)
 
-    def read(self, wants: Mapping[str, Sequence[str]], since: Mapping[str, int | None]) -> Snapshot:
+    def read(
+        self,
+        wants: Mapping[str, Sequence[str]],
+        since: Mapping[str, int | None],
+        held: Mapping[str, tuple[int, int]] = NOTHING_HELD,
+    ) -> Snapshot:
         """Read entities' events in one snapshot: see :meth:`~featurestore.online.OnlineStore.read`."""
         try:
             connection = self._connections.get()
             execute = connection.execute
             alone = _only_key(wants)
             if alone is not None:
-                snapshot = _read_one(connection, *alone, since)
+                snapshot = _read_one(connection, *alone, since, held)
                 if snapshot is not None:
                     return snapshot
             execute("BEGIN")
@@ -76,16 +82,17 @@ class SQLiteStore:
                 position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
                 if generation != connection.generation:
                     _learn_views(connection, generation)
+                later = {view: of[1] for view, of in held.items() if of[0] == generation}
                 blobs = {}
                 for view, keys in wants.items():
                     oldest = since.get(view)
-                    oldest = _BEGINNING if oldest is None else oldest
-                    blobs[view] = _read_many(connection, view, keys, oldest)
+                    asked = _BEGINNING if oldest is None else oldest
+                    blobs[view] = _read_many(connection, view, keys, asked, later.get(view))
             finally:
                 execute("COMMIT")
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
-        return Snapshot(position, stamp, blobs, connection.views)
+        return Snapshot(position, stamp, blobs, connection.views, generation, later)
 
     def append(self, source: str, batch: Batch) -> Receipt:
         """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
@@ -280,25 +287,33 @@ def _only_key(wants: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
     return (view, keys[0]) if len(keys) == 1 else None
 
 
-def _read_one(connection: Connection, view: str, key: str, since: Mapping[str, int | None]) -> Snapshot | None:
+def _read_one(
+    connection: Connection,
+    view: str,
+    key: str,
+    since: Mapping[str, int | None],
+    held: Mapping[str, tuple[int, int]],
+) -> Snapshot | None:
     """Read one entity of one view by one statement, which is a snapshot too; ``None`` where views have changed."""
-    statements = connection.statements.get(view, _TAIL_ALONE)
-    oldest = since.get(view)
+    oldest, had = since.get(view), held.get(view)
+    statements = _statements_of(connection, view, None if had is None else had[1])
     asked = (key, _BEGINNING if oldest is None else oldest, view, statements.taken)
     try:
         rows = connection.execute(statements.snapshot, asked).fetchall()
     except sqlite3.OperationalError:  # a run that it names is gone
         return None
     position, stamp, generation = rows[0][:3]
-    if generation != connection.generation:
+    if generation != connection.generation or (had is not None and had[0] != generation):
         return None
     blobs = [(blob, blob_stamp) for _, _, _, blob, blob_stamp in rows if blob is not None]
-    return Snapshot(position, stamp, {view: [blobs]}, connection.views)
+    return Snapshot(position, stamp, {view: [blobs]}, connection.views, generation, held)
 
 
-def _read_many(connection: Connection, view: str, keys: Sequence[str], oldest: int) -> list[list[Stored]]:
+def _read_many(
+    connection: Connection, view: str, keys: Sequence[str], oldest: int, after: int | None
+) -> list[list[Stored]]:
     """Read entities of one view: a few by a statement each, many by one that is given their keys as JSON."""
-    statements = connection.statements.get(view, _TAIL_ALONE)
+    statements = _statements_of(connection, view, after)
     rest = (oldest, view, statements.taken)
     listed = json.dumps(keys, ensure_ascii=False) if len(keys) > _FEW_KEYS else ""
     if not listed or "\\u0000" in listed or not listed.isprintable():  # in SQLite's JSON a NUL ends a text
@@ -307,6 +322,13 @@ def _read_many(connection: Connection, view: str, keys: Sequence[str], oldest: i
     for place, blob, stamp in connection.execute(statements.many, (listed, *rest)):
         found[place].append((blob, stamp))
     return found
+
+
+def _statements_of(connection: Connection, view: str, after: int | None) -> Statements:
+    """Statements of a view's runs and tail, or of what was appended after a position."""
+    if after is not None:
+        return _TAIL_ALONE._replace(taken=after)
+    return connection.statements.get(view, _TAIL_ALONE)
 
 
 def _learn_views(connection: Connection, generation: int) -> None:

@@ -128,6 +128,7 @@ def delete(connection: Connection, view: str, keys: Collection[str]) -> None:
             connection.sqlite.executemany(
                 "DELETE FROM tail WHERE view = ? AND key = ?", [(view, key) for (key,) in some]
             )
+            connection.execute("UPDATE state SET generation = generation + 1")  # readers may hold what was there
         time.sleep(_PAUSE_S)
 
 
