@@ -61,10 +61,10 @@ def _alone(module: Any, patch: MonkeyPatch, put: Put) -> None:
     """Let one caller of ``evaluate`` have the fault, and no other."""
     real = module.evaluate
 
-    def evaluate(*given: Any) -> Any:
+    def evaluate(*given: Any, **named: Any) -> Any:
         with MonkeyPatch.context() as own:
             put(own)
-            return real(*given)
+            return real(*given, **named)
 
     patch.setattr(module, "evaluate", evaluate)
 
@@ -89,14 +89,15 @@ def windows(patch: MonkeyPatch, **change: Callable[[dict[str, Any]], Any]) -> No
         return real(given.pop("viewpoint"), given.pop("entity"), given.pop("as_of"), **given)
 
     patch.setattr(one_path, "windows_of", windows_of)
+    patch.setattr(one_path.OneRow, "reduced", lambda row, feature: None)  # noqa: ARG005 - all go that way
 
 
 def asked_at(patch: MonkeyPatch, module: Any, shift: Callable[[Any], Any]) -> None:
     """Ask one caller's rows as of another instant."""
     real = module.evaluate
 
-    def evaluate(plan: Any, spine: Spine, *rest: Any) -> Any:
-        return real(plan, dataclasses.replace(spine, as_of=shift(spine.as_of)), *rest)
+    def evaluate(plan: Any, spine: Spine, *rest: Any, **named: Any) -> Any:
+        return real(plan, dataclasses.replace(spine, as_of=shift(spine.as_of)), *rest, **named)
 
     patch.setattr(module, "evaluate", evaluate)
 
@@ -168,8 +169,9 @@ def rounded_online(patch: MonkeyPatch) -> None:
 def default_filled_online(patch: MonkeyPatch) -> None:
     real = one_path.evaluate
 
-    def evaluate(*given: Any) -> Made:
-        return Made({name: Values(one.kind, one.data, None, one.categories) for name, one in real(*given).items()})
+    def evaluate(*given: Any, **named: Any) -> Made:
+        made = real(*given, **named)
+        return Made({name: Values(one.kind, one.data, None, one.categories) for name, one in made.items()})
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -217,8 +219,8 @@ def doubled_online(patch: MonkeyPatch) -> None:
 def columns_in_another_order(patch: MonkeyPatch) -> None:
     real = one_path.evaluate
 
-    def evaluate(*given: Any) -> Made:
-        made = real(*given)
+    def evaluate(*given: Any, **named: Any) -> Made:
+        made = real(*given, **named)
         return Made(dict(zip(made, [made[name] for name in sorted(made)], strict=True)))
 
     patch.setattr(lookup, "evaluate", evaluate)
