@@ -20,6 +20,7 @@ WORDS = {
     "lookup": "**featurestore: `lookup`**",
     "batch_100": "featurestore: `lookup_many` of 100",
     "batch_1000": "featurestore: `lookup_many` of 1,000",
+    "hot_1": "featurestore: `lookup` of an entity that has all events alone",
 }
 
 
@@ -31,6 +32,9 @@ def lookup(folder: Path, entities: int, requests: int, rounds: int, patience_s: 
     tasks = {"sqlite": Task("lookups:sqlite", given), "lookup": Task("lookups:one_by_one", given)}
     for rows in BATCHES:
         tasks[f"batch_{rows}"] = Task("lookups:in_batches", given | {"rows": rows})
+    hot = data.made(folder, data.recent(1, each=entities * data.PER_ENTITY))
+    ours.loaded(hot, "plain")
+    tasks["hot_1"] = Task("lookups:one_by_one", {"folder": str(hot), "entities": 1, "requests": requests // 10})
     measured = processes.in_turn(tasks, rounds, patience_s)
     found = {name: {of: _median(one, of) for of in ("p50", "p99")} for name, one in measured.items()}
     yardstick = found["sqlite"]["p50"]
@@ -38,7 +42,8 @@ def lookup(folder: Path, entities: int, requests: int, rounds: int, patience_s: 
     return Section(
         "lookup",
         f"{entities:,} entities with a hundred events each in half a year, 20 features as above, {requests:,} lookups "
-        f"of random entities in one process. Median of {rounds} runs.",
+        f"of random entities in one process; then one entity with {entities * data.PER_ENTITY:,} events. Median of "
+        f"{rounds} runs.",
         ("", "p50", "p99", "a row (p50)", "read = 1"),
         [
             (
