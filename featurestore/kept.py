@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from threading import Lock
 from typing import Any
 
+from featurestore import hot
 from featurestore.definition import Reduction
 from featurestore.events import Events
 from featurestore.hot import FOLDS, MOST_EVENTS, Hot
@@ -33,7 +34,7 @@ class HotEntities:
         if not self._entities:
             return {}
         kept = {view: self._entities.get((view, key)) for view, keys in wants.items() for key in keys if len(keys) == 1}
-        return {view: hot for view, hot in kept.items() if hot is not None and hot.reaches(since[view])}
+        return {view: one for view, one in kept.items() if one is not None and one.reaches(since[view])}
 
     def keep(
         self,
@@ -49,23 +50,23 @@ class HotEntities:
         """
         found: dict[str, Hot] = {}
         for view, reductions in self._reductions.items():
-            if len(wants[view]) != 1:
+            if len(wants[view]) != 1 or (view not in known and len(events[view]) < hot.MANY_EVENTS):
                 continue
             name = (view, *wants[view])
             if view in known and view in snapshot.later:
-                hot = known[view].with_later(events[view], snapshot.position)
+                one = known[view].with_later(events[view], snapshot.position)
             else:
-                hot = Hot.of(events[view], reductions, since[view], snapshot.generation, snapshot.position)
-            if hot is not None or view in known:
-                self._keep(name, hot)
-            if hot is not None:
-                found[view] = hot
+                one = Hot.of(events[view], reductions, since[view], snapshot.generation, snapshot.position)
+            if one is not None or view in known:
+                self._keep(name, one)
+            if one is not None:
+                found[view] = one
         return found
 
-    def _keep(self, name: tuple[str, ...], hot: Hot | None) -> None:
+    def _keep(self, name: tuple[str, ...], found: Hot | None) -> None:
         with self._changing:
             self._entities.pop(name, None)
-            if hot is not None:
-                self._entities[name] = hot
+            if found is not None:
+                self._entities[name] = found
             while sum(len(one) for one in self._entities.values()) > MOST_EVENTS:
                 self._entities.popitem(last=False)

@@ -30,9 +30,17 @@ class Made(Mapping[str, Values]):
         """Python scalars of each row by name, null as ``None``; there must be a name."""
         first, _, windows = next(iter(self._held.values()))
         if len(first) == windows:  # one row: nothing to cut
-            return [{name: values.to_list()[part] for name, (values, part, _) in self._held.items()}]
+            return [self._row()]
         columns = {name: self[name].to_list() for name in self}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _row(self) -> dict[str, Any]:
+        row, given, items = {}, None, []
+        for name, (values, part, _) in self._held.items():
+            if values is not given:
+                given, items = values, values.to_list()
+            row[name] = items[part]
+        return row
 
     def __getitem__(self, name: str) -> Values:
         """Values of a name."""

@@ -4,7 +4,6 @@ What JSON leaves open is refused here, for two readers could take it differently
 and ``Infinity``, numbers outside what a double holds, bytes that are no UTF-8.
 """
 
-import asyncio
 import json
 import math
 import re
@@ -16,26 +15,26 @@ from starlette.requests import ClientDisconnect, Request
 from featurestore.server.failure import refused
 
 
-async def read(request: Request, *, limit: int, within_s: float) -> bytes:
-    """Return a request's whole body.
+async def read(request: Request, *, limit: int) -> bytes:
+    """Return a request's whole body; while it is ``reading``, the edge's deadline is the body's.
 
     Raises
     ------
     HTTPException
-        413 above ``limit`` bytes, 415 if it is not plain JSON, 408 if it takes longer than ``within_s``.
+        413 above ``limit`` bytes, 415 if it is not plain JSON.
     """
     _check_type(request)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and (len(declared) > len(str(limit)) or int(declared) > limit):
         raise _too_large(request, limit)
+    state = request.scope["state"]
+    state["reading"] = True
     try:
-        async with asyncio.timeout(within_s):
-            return await _whole(request, limit)
-    except TimeoutError as error:
-        request.state.unread = True
-        raise refused(408, "slow_body", f"The body did not arrive within {within_s:g} s.") from error
+        whole = await _whole(request, limit)
     except ClientDisconnect as error:
         raise refused(400, "cut_off", "The body ended early.") from error
+    state["reading"] = False
+    return whole
 
 
 def parse(body: bytes) -> Any:
@@ -73,6 +72,10 @@ def _decoded(text: str) -> Any:
     return said
 
 
+_TYPES = (b"content-type", b"content-encoding")
+_PLAIN = (b"content-type", b"application/json")
+
+
 class _Refused(ValueError):
     """What this parser does not take; it says why."""
 
@@ -90,6 +93,9 @@ async def _whole(request: Request, limit: int) -> bytes:
 
 def _check_type(request: Request) -> None:
     """Ask for JSON by name: other sites' pages cannot make a browser send that here without leave."""
+    given = [(name, value) for name, value in request.scope["headers"] if name in _TYPES]
+    if given == [_PLAIN]:
+        return
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         request.state.unread = True

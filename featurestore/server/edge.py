@@ -52,8 +52,9 @@ def to_nowhere(event: str, **facts: Any) -> None:
 class Edge:
     """The whole application, as pure ASGI.
 
-    Handlers find in ``request.state``: ``request_id``; ``deadline``, which :func:`extend` moves; ``unread``, to be set
-    where a body is left unread; ``key`` (its id) and ``where`` (of an error), which go to the log.
+    Handlers find in ``request.state``: ``request_id``; ``deadline``, the body's first, which :func:`extend` moves;
+    ``reading``, to be set while a body is read, and ``unread`` where one is left; ``key`` (its id) and ``where`` (of an
+    error), which go to the log.
     """
 
     def __init__(self, app: ASGIApp, options: Options, metrics: Metrics, log: Log) -> None:
@@ -75,16 +76,21 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
         state: dict[str, Any] = scope.setdefault("state", {})
-        state.update(request_id=_request_id(scope), unread=False, key=None, where=None)
+        state.update(request_id=_request_id(scope), unread=False, reading=False, key=None, where=None)
         answer = _Answer(send, state["request_id"].encode())
-        limit = self._options.body_s + self._options.deadline_s
+        options = self._options
+        limit = options.body_s if scope["method"] == "POST" else options.body_s + options.deadline_s
         try:
             async with asyncio.timeout(limit) as state["deadline"]:
                 await self._app(scope, receive, answer)
         except TimeoutError as error:
-            state["where"] = where(error)
-            words = "The answer took too long. Events may have been taken: send them again under the same keys."
-            await answer.fail(504, "deadline", words, state["request_id"])
+            if state["reading"]:
+                words = f"The body did not arrive within {options.body_s:g} s."
+                await answer.fail(408, "slow_body", words, state["request_id"])
+            else:
+                state["where"] = where(error)
+                words = "The answer took too long. Events may have been taken: send them again under the same keys."
+                await answer.fail(504, "deadline", words, state["request_id"])
         except Exception as error:  # noqa: BLE001 - the outermost place: nothing gets out of here but an answer
             state["where"] = where(error)
             words = "This was not foreseen. The server's log has it under the request id."

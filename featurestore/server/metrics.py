@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # to find one by its labels is slow
+        self._rows_of: dict[str, Counter] = {}
         self._requests = Counter(
             "featurestore_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
@@ -51,7 +52,10 @@ class Metrics:
 
     def rows(self, route: str, count: int) -> None:
         """Count rows of an answer."""
-        self._rows.labels(route).inc(count)
+        counted = self._rows_of.get(route)
+        if counted is None:
+            counted = self._rows_of[route] = self._rows.labels(route)
+        counted.inc(count)
 
     def logged(self, outcome: str, count: int) -> None:
         """Count rows of the served log."""

@@ -52,7 +52,7 @@ class Serving:
         """Return what a body says, and start the clock of its answer; a ``slow`` one has five times as long."""
         options = self.options
         limit = options.bulk_bytes if bulk else options.body_bytes
-        read = await body.read(request, limit=limit, within_s=options.body_s)
+        read = await body.read(request, limit=limit)
         extend(request.state, options.deadline_s * (5 if slow else 1))
         if len(read) > options.body_bytes // 4:  # long enough to hold up the others
             return await self.threads.run(lambda: body.parse(read))
