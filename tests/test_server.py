@@ -300,6 +300,17 @@ def everything(client: socket.socket) -> bytes:
     return received
 
 
+def test_head_and_body_of_an_answer_arrive_together(shared: Running) -> None:
+    body = json.dumps(ROW).encode()
+    head = b"POST /features/fraud HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with connect(shared) as client:
+        for _ in range(20):
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answered, _, vector = client.recv(65536).partition(b"\r\n\r\n")
+            assert answered.startswith(b"HTTP/1.1 200 ")
+            assert json.loads(vector)["features"]
+
+
 @pytest.mark.slow
 def test_slow_clients_are_cut_off(project: Path) -> None:
     half = b"POST /features/fraud HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

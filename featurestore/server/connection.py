@@ -23,7 +23,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it in, or refuse it."""
-        super().connection_made(transport)
+        super().connection_made(_AtOnce(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self._options.connections:
             self._refuse(b"503 Service Unavailable", "busy", "Too many connections are open: try again.")
         else:
@@ -72,3 +72,29 @@ class Connection(HttpToolsProtocol):
         head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
         self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + head + b"\r\n" + body)
         self.transport.close()
+
+
+class _AtOnce:
+    """A transport that sends at once what is written in one turn of the loop: a head and its body are two writes."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._send)
+        self._held.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._transport.write(b"".join(held))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return whatever else the transport does."""
+        return getattr(self._transport, name)
