@@ -3,7 +3,7 @@
 The training-set builder calls :func:`evaluate` with a million rows, a lookup with one. Nothing else computes a feature.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from featurestore.alone import OneRow
 from featurestore.definition import AS_OF, Feature, Label, RowFeature, WindowFeature, located
 from featurestore.errors import DefinitionError, FeatureStoreError, IntegerOverflow, row_number
 from featurestore.events import Events
-from featurestore.hot import Hot, HotRow
+from featurestore.hot import HotRow, Part
 from featurestore.made import Made
 from featurestore.plan import Keyed, LabelStep, RowStep, ServicePlan, WindowStep
 from featurestore.values import KINDS, Kind, Values, from_list
@@ -24,7 +24,7 @@ from featurestore.window import Window
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 _INT64 = (-(2**63), 2**63 - 1)
-_NONE_HOT: Mapping[str, Hot] = {}
+_NONE_HOT: Mapping[str, Sequence[Part]] = {}
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ def evaluate(
     events: Mapping[str, Events],
     entities: Mapping[Keyed, IntArray],
     not_finite: dict[str, int] | None = None,
-    hot: Mapping[str, Hot] = _NONE_HOT,
+    hot: Mapping[str, Sequence[Part]] = _NONE_HOT,
 ) -> Made:
     """Value of each feature of the service for each row, in declared order; then of each label.
 
@@ -71,7 +71,7 @@ def evaluate(
     not_finite
         Counts by feature the NaN and infinities that it computed, and that are null (S7).
     hot
-        In place of events: of views that the only row asks for one entity, and only for plain reductions.
+        In place of events, of views that the only row asks for one entity and only for plain reductions: their parts.
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
     looking = _Looking(spine, events, entities, hot)
@@ -98,7 +98,7 @@ class _Looking:
         spine: Spine,
         events: Mapping[str, Events],
         entities: Mapping[Keyed, IntArray],
-        hot: Mapping[str, Hot],
+        hot: Mapping[str, Sequence[Part]],
     ) -> None:
         self._spine, self._events, self._entities, self._hot = spine, events, entities, hot
         self._viewpoints: dict[str, Viewpoint] = {}

@@ -1,13 +1,12 @@
 """An entity with very many events, kept in memory between lookups: its windows are folded without visiting them.
 
-Its events lie in chains: runs of events in which event_time and known_at both rise, so that what a window shows of one
-is a range. Of each chain's columns prefix sums and extremes of blocks are made once. Plain reductions of numbers do not
-depend on the order of events (S13): a window's value is put together from its ranges, exactly, and rounded once.
+Of its columns prefix sums and extremes of blocks are made once. Plain reductions of numbers do not depend on the order
+of events (S13): a window's value is put together from ranges of what loads wrote and of what was appended since,
+exactly, and rounded once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -20,103 +19,96 @@ from featurestore.definition import Reduction, WindowFeature
 from featurestore.events import Events, IntArray
 from featurestore.exact import ExactSums, exact_integers, two_product
 from featurestore.spans import Spans, spans_of
-from featurestore.values import Values, concatenate, scalars
+from featurestore.values import Values, scalars
 from featurestore.visibility import Edge, edges
 
 MANY_EVENTS = 1 << 13
 MOST_EVENTS = 1 << 22
-MOST_LATER = 1 << 12
-_MOST_CHAINS = 4
 Edges = tuple[Edge, Edge, Sequence[Edge | None]]
 
 
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """Events whose event_time and known_at (microseconds UTC, shape ``(n,)``) both rise, and what their folds share."""
+class Part:
+    """Some of an entity's events in order of event_time, and what folds of their columns share."""
 
-    event_time: IntArray
-    known_at: IntArray
-    columns: Mapping[str, Values]
-    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    def __init__(self, events: Events, columns: Iterable[str]) -> None:
+        self.event_time, self.known_at = events.event_time, events.known_at
+        self.columns = {name: events.columns[name] for name in columns}
+        self._latest = np.maximum.accumulate(events.known_at)
+        self._made: dict[str, dict[str, Any]] = {name: {} for name in self.columns}
 
-    def spans(self, column: str, edges: Edges, *, nobody: bool) -> Spans:
-        """Ranges of a column's values that windows show, to nobody none."""
+    def spans(self, column: str, edges: Edges, *, nobody: bool) -> Iterator[Spans]:
+        """Ranges of a column's values that windows show: up to the first hidden event, then behind it."""
         end, known, begins = edges
-        stop = 0 if nobody else min(_search(self.event_time, end), _search(self.known_at, known))
-        lo = np.array([0 if begin is None else min(_search(self.event_time, begin), stop) for begin in begins])
-        return spans_of(self.columns[column], lo, np.full(len(lo), stop), self.made.setdefault(column, {}), len(lo))
+        happened = 0 if nobody else _search(self.event_time, end)
+        whole = min(happened, _search(self._latest, known))
+        yield _spans(self.event_time, self.columns[column], begins, whole, self._made[column])
+        if whole < happened:
+            at, closed = known
+            stamps = self.known_at[whole:happened]
+            seen = whole + np.flatnonzero(stamps <= at if closed else stamps < at)
+            yield _spans(self.event_time[seen], self.columns[column].take(seen), begins, len(seen), {})
 
 
-@dataclass(frozen=True, eq=False)
 class Hot:
-    """An entity's events since ``since`` (microseconds UTC; ``None``: all), of the online store up to ``position``.
+    """What loads wrote of an entity: its events since ``since`` (microseconds UTC; ``None``: all).
 
-    ``later`` are those that were appended after the chains were made; they have chains of their own. All of it holds
-    while the online store's ``generation`` does.
+    It holds while the online store's ``generation`` does. What was appended beside it is read by each lookup. Of the
+    columns ``squared`` sums of squares are asked.
     """
 
-    chains: Sequence[Chain]
-    since: int | None
-    generation: int
-    position: int
-    later: Events | None = None
-    later_chains: Sequence[Chain] = ()
-
-    @classmethod
-    def of(
-        cls, events: Events, reductions: Iterable[Reduction], since: int | None, generation: int, position: int
-    ) -> "Hot | None":
-        """Keep an entity's events; ``None`` where that is not worth it, or they cannot be folded so."""
-        if not MANY_EVENTS <= len(events) <= MOST_EVENTS:
-            return None
-        columns = {}
-        for one in reductions:
-            values = columns[one.column] = events.columns[one.column]
-            if values.kind not in NUMBERS or (one.reduction in ("std", "var") and not _squares(values)):
-                return None
-        chains = _chained(replace(events, columns=columns))
-        return None if chains is None else cls(chains, since, generation, position)
+    def __init__(self, events: Events, reductions: Sequence[Reduction], since: int | None, generation: int) -> None:
+        self.since, self.generation = since, generation
+        self._squared = {one.column for one in reductions if one.reduction in ("std", "var")}
+        self._loaded = Part(events, dict.fromkeys(one.column for one in reductions))
+        self._newest: tuple[Any, Part] | None = None
 
     def __len__(self) -> int:
         """Events."""
-        return sum(len(one.event_time) for one in (*self.chains, *self.later_chains))
+        return len(self._loaded.event_time)
+
+    @property
+    def fit(self) -> bool:
+        """Whether it is worth it to keep it, and it can be folded."""
+        return MANY_EVENTS <= len(self) <= MOST_EVENTS and self._folds(self._loaded)
 
     def reaches(self, since: int | None) -> bool:
         """Whether it has all events since then."""
         return self.since is None or (since is not None and since >= self.since)
 
-    def with_later(self, events: Events, position: int) -> "Hot | None":
-        """Return it with events that were appended up to a position; ``None`` where it is better made anew."""
-        if not len(events):
-            return replace(self, position=position)
-        names = list(self.chains[0].columns)
-        columns = {name: events.columns[name] for name in names}
-        later = replace(events, columns=columns) if self.later is None else _together(self.later, events, names)
-        chains = _chained(later) if len(later) <= MOST_LATER else None
-        return None if chains is None else replace(self, later=later, later_chains=chains, position=position)
+    def with_later(self, blobs: Any, unpack: Callable[[Any], Events]) -> list[Part] | None:
+        """Return its events and those that were appended; ``None`` if these cannot be folded so."""
+        if not blobs[0]:
+            return [self._loaded]
+        newest = self._newest
+        if newest is None or newest[0] != blobs:
+            newest = self._newest = blobs, Part(unpack(blobs), self._loaded.columns)
+        return [self._loaded, newest[1]] if self._folds(newest[1]) else None
+
+    def _folds(self, part: Part) -> bool:
+        numbers = all(values.kind in NUMBERS for values in part.columns.values())
+        return numbers and all(fold.squares_are_exact(part.columns[name].data) for name in self._squared)
 
 
 class HotRow:
     """A row that asks as of one instant (microseconds UTC) for a hot entity; for nobody where ``entity`` is -1."""
 
-    def __init__(self, as_of: int, entity: int, hot: Hot) -> None:
-        self._as_of, self._nobody = as_of, entity < 0
-        self._chains = [*hot.chains, *hot.later_chains]
-        self._parts: dict[Any, _Parts] = {}
+    def __init__(self, as_of: int, entity: int, parts: Sequence[Part]) -> None:
+        self._as_of, self._nobody, self._parts = as_of, entity < 0, parts
+        self._seen: dict[Any, _Seen] = {}
 
     def reduced(self, feature: WindowFeature) -> Values:
         """Value of each window of a plain reduction of the kept columns."""
         reduction: Any = feature.function
         look = (reduction.column, feature.windows, feature.offset)
-        if look not in self._parts:
+        if look not in self._seen:
             looked = edges(self._as_of, feature.windows, feature.offset, inclusive=feature.view.source.inclusive)
-            spans = [chain.spans(reduction.column, looked, nobody=self._nobody) for chain in self._chains]
-            self._parts[look] = _Parts(spans)
-        return FOLDS[reduction.reduction](self._parts[look])
+            spans = [one.spans(reduction.column, looked, nobody=self._nobody) for one in self._parts]
+            self._seen[look] = _Seen([span for of_part in spans for span in of_part])
+        return FOLDS[reduction.reduction](self._seen[look])
 
 
-class _Parts:
-    """Ranges of one window after another in each of several chains."""
+class _Seen:
+    """Ranges of one window after another, some for each of several parts of the events."""
 
     def __init__(self, spans: Sequence[Spans]) -> None:
         self.spans = spans
@@ -138,40 +130,40 @@ class _Parts:
         return [sum(parts, Fraction()) for parts in zip(*map(_exact_squares, self.spans), strict=True)]
 
 
-def _count(parts: _Parts) -> Values:
+def _count(parts: _Seen) -> Values:
     return scalars("int", parts.counts, nullable=False)
 
 
-def _total(parts: _Parts) -> Values:
+def _total(parts: _Seen) -> Values:
     if parts.kind == "float":
         return fold.finite_scalars([_nearest(one) for one in parts.sums])
     return fold.int64_sums([int(one) for one in parts.sums])
 
 
-def _mean(parts: _Parts) -> Values:
+def _mean(parts: _Seen) -> Values:
     sums = [_nearest(one) for one in parts.sums] if parts.kind == "float" else [int(one) for one in parts.sums]
     return fold.finite_scalars([one / n if n else None for one, n in zip(sums, parts.counts, strict=True)])
 
 
-def _variance(parts: _Parts) -> Values:
+def _variance(parts: _Seen) -> Values:
     pairs = zip(parts.counts, parts.sums, parts.squares, strict=True)
     return fold.finite_scalars([_nearest((n * q - s * s) / (n * (n - 1))) if n > 1 else None for n, s, q in pairs])
 
 
-def _deviation(parts: _Parts) -> Values:
+def _deviation(parts: _Seen) -> Values:
     return scalars("float", [None if one is None else math.sqrt(one) for one in _variance(parts).to_list()])
 
 
-def _extreme(fold_each: Callable[[Spans], Values], choose: Callable[..., Any]) -> Callable[[_Parts], Values]:
-    def extreme(parts: _Parts) -> Values:
+def _extreme(fold_each: Callable[[Spans], Values], choose: Callable[..., Any]) -> Callable[[_Seen], Values]:
+    def extreme(parts: _Seen) -> Values:
         found = [fold_each(one).to_list() for one in parts.spans]
-        there = [[one for one in of_chains if one is not None] for of_chains in zip(*found, strict=True)]
-        return scalars(parts.kind, [choose(of_chains) if of_chains else None for of_chains in there])
+        there = [[one for one in of_parts if one is not None] for of_parts in zip(*found, strict=True)]
+        return scalars(parts.kind, [choose(of_parts) if of_parts else None for of_parts in there])
 
     return extreme
 
 
-FOLDS: Mapping[str, Callable[[_Parts], Values]] = {
+FOLDS: Mapping[str, Callable[[_Seen], Values]] = {
     "count": _count,
     "sum": _total,
     "mean": _mean,
@@ -182,42 +174,15 @@ FOLDS: Mapping[str, Callable[[_Parts], Values]] = {
 }
 
 
-def _chained(events: Events) -> list[Chain] | None:
-    """Part one entity's sorted events into chains; ``None`` if they are too many."""
-    chains: list[Chain] = []
-    rest = np.arange(len(events))
-    while len(rest) or not chains:
-        if len(chains) == _MOST_CHAINS:
-            return None
-        known = events.known_at[rest]
-        risen = known >= np.maximum.accumulate(known)
-        chosen = rest[risen]
-        columns = events.columns if len(chosen) == len(events) else _taken(events, chosen)
-        chains.append(Chain(events.event_time[chosen], events.known_at[chosen], columns))
-        rest = rest[~risen]
-    return chains
-
-
-def _taken(events: Events, index: IntArray) -> dict[str, Values]:
-    return {name: values.take(index) for name, values in events.columns.items()}
-
-
-def _together(first: Events, second: Events, names: Sequence[str]) -> Events:
-    """Events of both, in order of event_time and known_at."""
-    happened = np.concatenate([first.event_time, second.event_time])
-    known = np.concatenate([first.known_at, second.known_at])
-    index = np.lexsort((known, happened))
-    columns = {name: concatenate([first.columns[name], second.columns[name]]).take(index) for name in names}
-    return Events(np.array([0, len(index)]), happened[index], known[index], columns)
+def _spans(
+    event_time: IntArray, values: Values, begins: Sequence[Edge | None], stop: int, made: dict[str, Any]
+) -> Spans:
+    lo = np.array([0 if begin is None else min(_search(event_time, begin), stop) for begin in begins])
+    return spans_of(values, lo, np.full(len(lo), stop), made, len(lo))
 
 
 def _search(stamps: IntArray, edge: Edge) -> int:
     return int(stamps.searchsorted(edge[0], side="right" if edge[1] else "left"))
-
-
-def _squares(values: Values) -> bool:
-    """Whether squares can be summed exactly in doubles' own products."""
-    return fold.squares_are_exact(values.data)
 
 
 def _exact_sums(spans: Spans) -> list[Fraction]:

@@ -9,8 +9,9 @@ from featurestore import hot
 from featurestore.definition import Reduction
 from featurestore.events import Events
 from featurestore.hot import FOLDS, MOST_EVENTS, Hot
-from featurestore.online import Snapshot
+from featurestore.online import OnlineStore
 from featurestore.plan import ServicePlan, WindowStep
+from featurestore.unpacking import Unpacker
 
 
 class HotEntities:
@@ -26,7 +27,8 @@ class HotEntities:
             for view, given in functions.items()
             if all(type(one) is Reduction and one.reduction in FOLDS for one in given)
         }
-        self._entities: OrderedDict[tuple[str, ...], Hot] = OrderedDict()
+        self._entities: OrderedDict[tuple[str, str], Hot] = OrderedDict()
+        self._unfit: dict[tuple[str, str], int] = {}
         self._changing = Lock()
 
     def of(self, wants: Mapping[str, Collection[str]], since: Mapping[str, int | None]) -> dict[str, Hot]:
@@ -36,37 +38,33 @@ class HotEntities:
         kept = {view: self._entities.get((view, key)) for view, keys in wants.items() for key in keys if len(keys) == 1}
         return {view: one for view, one in kept.items() if one is not None and one.reaches(since[view])}
 
-    def keep(
+    def learn(
         self,
+        online: OnlineStore,
         wants: Mapping[str, Collection[str]],
         events: Mapping[str, Events],
-        known: Mapping[str, Hot],
-        snapshot: Snapshot,
         since: Mapping[str, int | None],
-    ) -> dict[str, Hot]:
-        """Keep what was read of each view's one entity, and give those that are hot.
-
-        One of the ``known`` entities is not among them where it has to be read anew.
-        """
-        found: dict[str, Hot] = {}
+        unpackers: Mapping[str, Unpacker],
+        generation: int,
+    ) -> None:
+        """Keep the one entity of each view that turns out to be hot; none is tried twice in a generation."""
         for view, reductions in self._reductions.items():
-            if len(wants[view]) != 1 or (view not in known and len(events[view]) < hot.MANY_EVENTS):
+            if view not in events or len(events[view]) < hot.MANY_EVENTS or len(wants[view]) != 1:
                 continue
-            name = (view, *wants[view])
-            if view in known and view in snapshot.later:
-                one = known[view].with_later(events[view], snapshot.position)
+            (key,) = wants[view]
+            name = view, key
+            if self._unfit.get(name) == generation:
+                continue
+            read = online.read_runs(*name, since[view])
+            found = Hot(unpackers[view].events(read.blobs[view]), reductions, since[view], read.generation)
+            if found.fit:
+                self._keep(name, found)
             else:
-                one = Hot.of(events[view], reductions, since[view], snapshot.generation, snapshot.position)
-            if one is not None or view in known:
-                self._keep(name, one)
-            if one is not None:
-                found[view] = one
-        return found
+                self._unfit[name] = read.generation
 
-    def _keep(self, name: tuple[str, ...], found: Hot | None) -> None:
+    def _keep(self, name: tuple[str, str], found: Hot) -> None:
         with self._changing:
             self._entities.pop(name, None)
-            if found is not None:
-                self._entities[name] = found
+            self._entities[name] = found
             while sum(len(one) for one in self._entities.values()) > MOST_EVENTS:
                 self._entities.popitem(last=False)

@@ -12,7 +12,7 @@ from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
-from featurestore.hot import Hot
+from featurestore.hot import Part
 from featurestore.kept import HotEntities
 from featurestore.made import Made
 from featurestore.online import OnlineStore, ViewState
@@ -82,7 +82,7 @@ class Found:
     events: Mapping[str, Events]
     entities: Mapping[Keyed, IntArray]
     position: int
-    hot: Mapping[str, Hot] = field(default_factory=dict)
+    hot: Mapping[str, Sequence[Part]] = field(default_factory=dict)
 
     def row(self, number: int) -> "Found":
         """Return one of the rows alone; the events are those of all."""
@@ -104,7 +104,7 @@ def lookup_many(
     """One vector per row, in order; see :func:`find` for the parameters, and for what it raises."""
     if not rows:
         return []
-    found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched)
+    found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched, alone=len(rows) == 1)
     made = evaluate(service.plan, found.spine, found.events, found.entities, hot=found.hot)
     return _vectors(service, made, found.spine.as_of, found.position)
 
@@ -118,11 +118,12 @@ def find(
     as_of: Sequence[int] | int | None,
     untouched: Callable[[Source], bool],
     whole: bool = False,
+    alone: bool = False,
 ) -> Found:
     """Read what one or more rows see. ``as_of`` (microseconds UTC) for all, one per row, or ``None`` for now.
 
     ``untouched`` tells whether a source has no event at all. With ``whole``, events are read that lie before every
-    window too.
+    window too. A row that is ``alone`` may find a hot entity.
 
     Raises
     ------
@@ -143,26 +144,27 @@ def find(
         entities[keyed] = _indices(keys.texts_of([typed.columns[name] for name in keyed.columns]), places)
     oldest = given if isinstance(given, int) else int(asked.min())
     since = {view: None if whole or reach is None else oldest - reach for view, reach in service.reaches.items()}
-    hot = {} if whole or len(rows) > 1 else service.hot.of(wants, since)
-    since |= {view: one.since for view, one in hot.items()}
-    held = {view: (one.generation, one.position) for view, one in hot.items()}
+    kept = service.hot.of(wants, since) if alone else {}
+    since |= {view: one.since for view, one in kept.items()}
     try:
+        held = {view: one.generation for view, one in kept.items()}
         snapshot = online.read({view: list(places) for view, places in wants.items()}, since, held)
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"Key {error.object!r} is no valid text: it has a lone surrogate.") from error
     asked = _instants(asked, now, snapshot.stamp, as_of)
     _check_retained(service, int(asked[0]) if len(asked) == 1 else int(asked.min()), snapshot.views, untouched)
-    events: dict[str, Events] = {
-        view: unpacker.events(snapshot.blobs[view]) for view, unpacker in service.unpackers.items()
-    }
-    found = Found(Spine(asked, typed.columns), events, entities, snapshot.position)
-    if len(rows) == 1 and not whole:
-        found.hot = service.hot.keep(wants, events, hot, snapshot, since)
-        if any(view not in found.hot for view in hot):  # too much was appended since, or in an order of its own
-            return find(service, rows, online, now=now, as_of=as_of, untouched=untouched)
-        for view in found.hot:
-            del events[view]
-    return found
+    hot, events = {}, {}
+    for view, unpacker in service.unpackers.items():
+        if view not in kept or view not in snapshot.later:
+            events[view] = unpacker.events(snapshot.blobs[view])
+            continue
+        parts = kept[view].with_later(snapshot.blobs[view], unpacker.events)
+        if parts is None:
+            return find(service, rows, online, now=now, as_of=as_of, untouched=untouched, alone=False)
+        hot[view] = parts
+    if alone:
+        service.hot.learn(online, wants, events, since, service.unpackers, snapshot.generation)
+    return Found(Spine(asked, typed.columns), events, entities, snapshot.position, hot)
 
 
 def _instants(asked: IntArray, now: int, stamp: int, as_of: Sequence[int] | int | None) -> IntArray:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import oracle
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,16 +62,12 @@ def any_entity_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.data())
 def test_a_window_of_a_hot_entity_holds_what_plain_loops_see(data: st.DataObject) -> None:
     inclusive, as_of = data.draw(st.booleans()), data.draw(st.integers(0, 130))
-    parts = [data.draw(events(least)) for least in (1, 0, 0)]
-    kept = hot.Hot.of(sorted_events(parts[0]), [one.function for one in FEATURES[inclusive]], None, 1, 1)  # type: ignore[misc]
-    position = 1
-    for part in parts[1:]:
-        position += 1
-        kept = None if kept is None else kept.with_later(sorted_events(part), position)
-    if kept is None:  # known in an order that would take too many chains
-        return
-    assert kept.position == 3
-    row, nobody = hot.HotRow(as_of * SECOND, 0, kept), hot.HotRow(as_of * SECOND, -1, kept)
+    parts = [data.draw(events(least)) for least in (1, 0)]
+    functions: Any = [one.function for one in FEATURES[inclusive]]
+    kept = hot.Hot(sorted_events(parts[0]), functions, None, 1)
+    both = kept.with_later([parts[1]], lambda blobs: sorted_events(blobs[0]))
+    assert both is not None
+    row, nobody = hot.HotRow(as_of * SECOND, 0, both), hot.HotRow(as_of * SECOND, -1, both)
     everything = [one for part in parts for one in part]
     for one in FEATURES[inclusive]:
         column, function = one.name.split("_")
@@ -117,17 +115,22 @@ def sorted_events(drawn: list[dict[str, Any]]) -> Events:
 
 
 class Shop(BaseModel):
-    """What is ingested and loaded."""
+    """What is loaded, and then ingested."""
 
     shop: str
     at: datetime
+    known: datetime
     price: float | None = None
     units: int
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FeatureStore]:
-    sales = Source("sales", schema=Shop, event_time="at", delay="0s")
+    chance = np.random.default_rng(3)
+    happened = [BEGUN - timedelta(hours=hours) for hours in chance.integers(1, 300, 200).tolist()]
+    loaded = [drawn_sale(chance, "abx"[number % 3], at) for number, at in enumerate(happened)]
+    pq.write_table(pa.Table.from_pylist(loaded), tmp_path / "sales.parquet")
+    sales = Source("sales", schema=Shop, path="sales*.parquet", event_time="at", known_at="known")
     returns = Source("returns", schema=Shop, event_time="at")
     functions = ["count", "sum", "mean", "min", "max", "std"]
     by_shop = aggregations(sales.by(shop), columns=["price", "units"], functions=functions, windows=["1h", "30d"])
@@ -141,34 +144,39 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
         return (returned or 0) / (units_sum_30d or 1)
 
     service = FeatureService("shops", features=[*by_shop, returned, share])
+    Clock.now = BEGUN
     with FeatureStore([service], home=tmp_path / "home", root=tmp_path, clock=lambda: Clock.now) as opened:
+        opened.materialize()
         yield opened
+
+
+def drawn_sale(chance: np.random.Generator, name: str, at: datetime) -> dict[str, Any]:
+    """One in three is known up to forty hours late."""
+    late = timedelta(hours=int(chance.choice([0, 0, 3, 40])))
+    price = None if chance.random() < 0.1 else float(np.round(chance.lognormal(3, 2), 2))
+    return {"shop": name, "at": at, "known": at + late, "price": price, "units": int(chance.integers(-5, 99))}
 
 
 class Clock:
     now = BEGUN
 
 
-def test_lookups_of_a_hot_entity_are_training_rows(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through appends in any order, loads, a retroactive as_of and other entities."""
-    monkeypatch.setattr(hot, "MOST_LATER", 40)
+def test_lookups_of_a_hot_entity_are_training_rows(store: FeatureStore, tmp_path: Path) -> None:
+    """Through appends in any order, loads, an as_of that lies back, and other entities."""
     chance = np.random.default_rng(7)
     asked = []
-    for number in range(120):
+    for number in range(90):
         Clock.now = BEGUN + timedelta(minutes=7 * number)
-        late = timedelta(minutes=int(chance.choice([0, 0, 0, 3, 90])))
-        price = None if number % 9 == 4 else float(np.round(chance.lognormal(3, 2), 2))
-        row = {"shop": "x", "at": Clock.now - late, "price": price, "units": int(chance.integers(-5, 99))}
-        store.ingest("returns" if number % 10 == 3 else "sales", [row])
-        if number % 5 == 0:
-            store.ingest("sales", [row | {"shop": "y"}])
-        if number in (60, 61, 100):
+        sale = drawn_sale(chance, "x", Clock.now - timedelta(minutes=int(chance.choice([0, 0, 0, 3, 90]))))
+        store.ingest("returns" if number % 10 == 3 else "sales", [sale])
+        if number in (40, 41, 70):
+            more = [drawn_sale(chance, "x", Clock.now - timedelta(hours=hours)) for hours in range(9)]
+            pq.write_table(pa.Table.from_pylist(more), tmp_path / f"sales{number}.parquet")
             store.materialize()
-        back = timedelta(hours=int(chance.choice([0, 0, 1, 30])))
-        for name in ("x", "y", "nobody"):
-            vector = store.lookup("shops", {"shop": name}, as_of=None if not back else max(BEGUN, Clock.now - back))
-            asked.append((name, vector))
-    assert store._prepare("shops").hot._entities
+        back = timedelta(hours=int(chance.choice([0, 0, 1, 30, 200])))
+        as_of = Clock.now - back if back else None
+        asked += [(name, store.lookup("shops", {"shop": name}, as_of=as_of)) for name in ("x", "a", "nobody")]
+    assert {key for _, key in store._prepare("shops").hot._entities} == {"x", "a"}
     spine = [{"shop": name, "event_time": vector.as_of} for name, vector in asked]
     rows = store.training_set("shops", spine, position=[one.position for _, one in asked]).to_arrow().to_pylist()
     for (_, vector), row in zip(asked, rows, strict=True):
@@ -176,21 +184,16 @@ def test_lookups_of_a_hot_entity_are_training_rows(store: FeatureStore, monkeypa
 
 
 def test_what_was_forgotten_is_not_kept(store: FeatureStore) -> None:
-    Clock.now = BEGUN
-    store.ingest("sales", [{"shop": "x", "at": BEGUN, "price": 4.0, "units": 1}])
-    Clock.now = BEGUN + timedelta(minutes=1)
-    assert store.lookup("shops", {"shop": "x"})["units_sum_30d"] == 1
+    Clock.now = BEGUN + timedelta(days=3)
+    assert store.lookup("shops", {"shop": "x"})["units_count_30d"] == 66
     assert store._prepare("shops").hot._entities
     store.forget("shop", "x")
-    assert store.lookup("shops", {"shop": "x"})["units_sum_30d"] == 0
+    assert store.lookup("shops", {"shop": "x"})["units_count_30d"] == 0
 
 
 def test_entities_are_kept_within_bounds(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featurestore.kept.MOST_EVENTS", 3)
-    Clock.now = BEGUN
-    for name in "abcd":
-        store.ingest("sales", [{"shop": name, "at": BEGUN, "units": 1}] * 2)
-    Clock.now = BEGUN + timedelta(minutes=1)
-    for name in "abcd":
-        assert store.lookup("shops", {"shop": name})["units_count_1h"] == 2
-    assert [key for _, key in store._prepare("shops").hot._entities] == ["d"]
+    monkeypatch.setattr("featurestore.kept.MOST_EVENTS", 140)
+    Clock.now = BEGUN + timedelta(days=3)
+    for name in "abx":
+        assert store.lookup("shops", {"shop": name})["units_count_30d"] in (66, 67)
+    assert [key for _, key in store._prepare("shops").hot._entities] == ["b", "x"]

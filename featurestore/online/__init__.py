@@ -21,7 +21,7 @@ Packer = Callable[[int, IntArray], tuple[bytes, Mapping[str, Sequence[Piece]]]]
 """Gives, for the arrival stamp and the rows kept, the journal's payload and the pieces of each view."""
 
 
-NOTHING_HELD: Mapping[str, tuple[int, int]] = {}
+NOTHING_HELD: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ class ViewState:
 class Snapshot:
     """What one read saw at one position: per view and asked entity, in order, its blobs in any order.
 
-    ``views`` has all views that were opened or filled, as they were at that position. Of the views ``later`` only what
-    was appended after a position is given. What is in a view changes by appends alone while the ``generation`` is the
-    same.
+    ``views`` has all views that were opened or filled, as they were at that position. Of the views ``later`` the tail
+    alone is given. While the ``generation`` is the same, so are the runs.
     """
 
     position: int
@@ -172,7 +171,7 @@ class OnlineStore(Protocol):
         self,
         wants: Mapping[str, Sequence[str]],
         since: Mapping[str, int | None],
-        held: Mapping[str, tuple[int, int]] = NOTHING_HELD,
+        held: Mapping[str, int] = NOTHING_HELD,
     ) -> Snapshot:
         """Read entities' events in one consistent snapshot.
 
@@ -183,9 +182,13 @@ class OnlineStore(Protocol):
         since
             Per view, microseconds UTC: blobs whose newest event is older may be left out. Absent or ``None``: all.
         held
-            Per view, the generation and the position of a read whose events the caller still has: if that generation
-            holds, only what was appended after that position is given, and the snapshot names the view as ``later``.
+            Per view, the generation in which the caller has read the runs: while it holds, only the tail is given, and
+            the snapshot names the view as ``later``.
         """
+        ...
+
+    def read_runs(self, view: str, key: str, since: int | None) -> Snapshot:
+        """Read what loads wrote of one entity, without what was appended since: see :meth:`read`."""
         ...
 
     def append(self, source: str, batch: Batch) -> Receipt:

@@ -44,7 +44,7 @@ CREATE TABLE runs
 
 
 class Statements(NamedTuple):
-    """How a view is read: one entity's events, the same with the state beside them, many entities' events.
+    """How a view is read: one entity's events, the same with the state beside them, many entities' events, one's runs.
 
     Appends up to the position ``taken`` are in its runs.
     """
@@ -52,6 +52,7 @@ class Statements(NamedTuple):
     one: str
     snapshot: str
     many: str
+    runs: str
     taken: int
 
 

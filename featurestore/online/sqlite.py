@@ -66,7 +66,7 @@ class SQLiteStore:
         self,
         wants: Mapping[str, Sequence[str]],
         since: Mapping[str, int | None],
-        held: Mapping[str, tuple[int, int]] = NOTHING_HELD,
+        held: Mapping[str, int] = NOTHING_HELD,
     ) -> Snapshot:
         """Read entities' events in one snapshot: see :meth:`~featurestore.online.OnlineStore.read`."""
         try:
@@ -82,17 +82,28 @@ class SQLiteStore:
                 position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
                 if generation != connection.generation:
                     _learn_views(connection, generation)
-                later = {view: of[1] for view, of in held.items() if of[0] == generation}
+                later = [view for view, of in held.items() if of == generation]
                 blobs = {}
                 for view, keys in wants.items():
                     oldest = since.get(view)
                     asked = _BEGINNING if oldest is None else oldest
-                    blobs[view] = _read_many(connection, view, keys, asked, later.get(view))
+                    blobs[view] = _read_many(connection, view, keys, asked, tail=view in later)
             finally:
                 execute("COMMIT")
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         return Snapshot(position, stamp, blobs, connection.views, generation, later)
+
+    def read_runs(self, view: str, key: str, since: int | None) -> Snapshot:
+        """Read what loads wrote of one entity: see :meth:`~featurestore.online.OnlineStore.read_runs`."""
+        with self._connected() as connection, connection.reading():
+            position, stamp, generation = connection.execute("SELECT position, stamp, generation FROM state").fetchone()
+            if generation != connection.generation:
+                _learn_views(connection, generation)
+            runs = connection.statements.get(view, _TAIL_ALONE).runs
+            asked = (key, _BEGINNING if since is None else since)
+            blobs = connection.execute(runs, asked).fetchall() if runs else []
+            return Snapshot(position, stamp, {view: [blobs]}, connection.views, generation)
 
     def append(self, source: str, batch: Batch) -> Receipt:
         """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
@@ -264,16 +275,13 @@ _ONE = "SELECT position, stamp, generation, found.* FROM state LEFT JOIN ({}) AS
 
 def _statements(runs: Sequence[tuple[str, int | None]], taken: int) -> Statements:
     """Statements of a view: of its runs (table and stamp), then of its tail."""
-    one, many = (
-        " UNION ALL ".join(
-            [
-                *(arm.format(table=table, stamp="NULL" if stamp is None else stamp) for table, stamp in runs),
-                arm.format(table="tail", stamp="NULL") + _OF_TAIL,
-            ]
-        )
+    of_runs = [
+        [arm.format(table=table, stamp="NULL" if stamp is None else stamp) for table, stamp in runs]
         for arm in (_ONE_ARM, _MANY_ARM)
-    )
-    return Statements(one, _ONE.format(one), many, taken)
+    ]
+    tails = [arm.format(table="tail", stamp="NULL") + _OF_TAIL for arm in (_ONE_ARM, _MANY_ARM)]
+    one, many = (" UNION ALL ".join([*arms, tail]) for arms, tail in zip(of_runs, tails, strict=True))
+    return Statements(one, _ONE.format(one), many, " UNION ALL ".join(of_runs[0]), taken)
 
 
 _TAIL_ALONE = _statements((), 0)
@@ -288,32 +296,28 @@ def _only_key(wants: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
 
 
 def _read_one(
-    connection: Connection,
-    view: str,
-    key: str,
-    since: Mapping[str, int | None],
-    held: Mapping[str, tuple[int, int]],
+    connection: Connection, view: str, key: str, since: Mapping[str, int | None], held: Mapping[str, int]
 ) -> Snapshot | None:
     """Read one entity of one view by one statement, which is a snapshot too; ``None`` where views have changed."""
     oldest, had = since.get(view), held.get(view)
-    statements = _statements_of(connection, view, None if had is None else had[1])
+    statements = _statements_of(connection, view, tail=had is not None)
     asked = (key, _BEGINNING if oldest is None else oldest, view, statements.taken)
     try:
         rows = connection.execute(statements.snapshot, asked).fetchall()
     except sqlite3.OperationalError:  # a run that it names is gone
         return None
     position, stamp, generation = rows[0][:3]
-    if generation != connection.generation or (had is not None and had[0] != generation):
+    if generation != connection.generation or had not in (None, generation):
         return None
     blobs = [(blob, blob_stamp) for _, _, _, blob, blob_stamp in rows if blob is not None]
     return Snapshot(position, stamp, {view: [blobs]}, connection.views, generation, held)
 
 
 def _read_many(
-    connection: Connection, view: str, keys: Sequence[str], oldest: int, after: int | None
+    connection: Connection, view: str, keys: Sequence[str], oldest: int, *, tail: bool
 ) -> list[list[Stored]]:
     """Read entities of one view: a few by a statement each, many by one that is given their keys as JSON."""
-    statements = _statements_of(connection, view, after)
+    statements = _statements_of(connection, view, tail=tail)
     rest = (oldest, view, statements.taken)
     listed = json.dumps(keys, ensure_ascii=False) if len(keys) > _FEW_KEYS else ""
     if not listed or "\\u0000" in listed or not listed.isprintable():  # in SQLite's JSON a NUL ends a text
@@ -324,11 +328,10 @@ def _read_many(
     return found
 
 
-def _statements_of(connection: Connection, view: str, after: int | None) -> Statements:
-    """Statements of a view's runs and tail, or of what was appended after a position."""
-    if after is not None:
-        return _TAIL_ALONE._replace(taken=after)
-    return connection.statements.get(view, _TAIL_ALONE)
+def _statements_of(connection: Connection, view: str, *, tail: bool) -> Statements:
+    """Statements of a view, or of its tail alone."""
+    found = connection.statements.get(view, _TAIL_ALONE)
+    return _TAIL_ALONE._replace(taken=found.taken) if tail else found
 
 
 def _learn_views(connection: Connection, generation: int) -> None:
