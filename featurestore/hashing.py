@@ -1,23 +1,26 @@
 """64-bit hashes of rows, the same on every platform and version: they are stored, to find what was delivered before."""
 
 import functools
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.values import Values
+from featurestore.values import Kind, Values
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 _Words = np.ndarray[Any, np.dtype[np.uint64]]
 
-_FIRST = np.uint64(0xFF51AFD7ED558CCD)  # the finalizer of MurmurHash3, by Austin Appleby
-_SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+_FACTORS = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)  # the finalizer of MurmurHash3, by Austin Appleby
+_FIRST, _SECOND = map(np.uint64, _FACTORS)
 _SEED = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(33)
+_BITS = 33
+_SHIFT = np.uint64(_BITS)
 _WORD = 8
+_ALL = (1 << 64) - 1
 _AT_ONCE = 1 << 15  # texts whose words stay in the processor's cache
 
 
@@ -34,6 +37,30 @@ def row_hashes(columns: Mapping[str, Values | pa.Array]) -> IntArray:
         mixed = _mix((state ^ words) + _step(name))
         state = mixed if valid is None else np.where(valid, mixed, state)
     return state.view(np.int64)
+
+
+def row_hash(row: Iterable[tuple[str, Kind, Any]]) -> int:
+    """What :func:`row_hashes` gives for one row, unsigned: names in order, kinds, and Python scalars.
+
+    Null is ``None``, an instant its microseconds UTC.
+    """
+    state = int(_SEED)
+    for name, kind, item in row:
+        if item is not None:
+            state = _mix_one((state ^ _word(kind, item)) + int(_step(name)))
+    return state
+
+
+def _word(kind: Kind, item: Any) -> int:
+    if kind == "str":
+        text = item.encode()
+        state = _mix_one(len(text) + int(_SEED))
+        for done in range(0, len(text), _WORD):
+            state = _mix_one(state ^ int.from_bytes(text[done : done + _WORD], "little"))
+        return state
+    if kind == "float":
+        return int.from_bytes(struct.pack("<d", item), "little")
+    return int(item) & _ALL
 
 
 @functools.lru_cache(maxsize=4096)
@@ -85,3 +112,11 @@ def _mix(state: _Words) -> _Words:
     state = (state ^ (state >> _SHIFT)) * _FIRST
     state = (state ^ (state >> _SHIFT)) * _SECOND
     return state ^ (state >> _SHIFT)
+
+
+def _mix_one(state: int) -> int:
+    """What :func:`_mix` gives for one word, of which only the lowest 64 bits count."""
+    state &= _ALL
+    state = ((state ^ (state >> _BITS)) * _FACTORS[0]) & _ALL
+    state = ((state ^ (state >> _BITS)) * _FACTORS[1]) & _ALL
+    return state ^ (state >> _BITS)

@@ -1,5 +1,6 @@
 """Events that arrive one by one: durable and visible when ``ingest`` returns, taken over into the log later."""
 
+import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurestore import validation
+from featurestore import handful, validation
 from featurestore.arrivals import known_at
 from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
@@ -16,9 +17,10 @@ from featurestore.deliveries import has_key, key_hashes, mark, payload_hashes
 from featurestore.errors import NotMaterialized, row_number
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
+from featurestore.handful import Handful
 from featurestore.known import entry_table, keyed, known_events
 from featurestore.log import EventLog
-from featurestore.online import Batch, Keys, OnlineStore, ViewState
+from featurestore.online import Batch, Keys, OnlineStore, Piece, ViewState
 from featurestore.online.signature import signature_of
 from featurestore.values import ARROW_TYPES
 from featurestore.view import KNOWN_AT, pieces_of
@@ -60,16 +62,16 @@ def ingest(
     """
     _open_keys(source, log, online)
     _open_views(source, views, log, online)
-    table, left_out = forgotten.without(source, validation.check_rows(rows, source.fields))
-    if not table.num_rows:
+    arriving, left_out = _checked(source, rows, forgotten)
+    if not arriving.rows:
         state = online.state()
         return Ingested(0, 0, state.position, state.stamp, left_out)
     batch = Batch(
-        table.num_rows,
+        arriving.rows,
         now,
-        _packer(source, views, table),
-        _keys(source, table),
-        _confirm(source, table, log, online),
+        functools.partial(arriving.pack, views),
+        arriving.keys(),
+        _confirm(source, arriving, log, online),
         {view.name: signature_of(view) for view in views},
     )
     receipt = online.append(source.name, batch)
@@ -136,32 +138,54 @@ def take_over(sources: Sequence[Source], log: EventLog, online: OnlineStore, at:
     return rows
 
 
-def _packer(
-    source: Source, views: Sequence[SourceBy], table: pa.Table
-) -> Callable[[int, IntArray], tuple[bytes, Mapping[str, Any]]]:
-    def pack(stamp: int, kept: IntArray) -> tuple[bytes, Mapping[str, Any]]:
-        chosen = table if len(kept) == table.num_rows else table.take(kept)
-        stamped = pa.array(known_at(source, chosen, stamp)).cast(ARROW_TYPES["datetime"])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Any number of valid rows, as a table; what it gives :class:`Handful` gives for a few."""
+
+    source: Source
+    checked: pa.Table
+
+    @property
+    def rows(self) -> int:
+        return int(self.checked.num_rows)
+
+    def table(self) -> pa.Table:
+        return self.checked
+
+    def keys(self) -> Keys | None:
+        source, table = self.source, self.checked
+        if source.key is None:
+            return None
+        return Keys(key_hashes(source, table), payload_hashes(source, table), has_key(source, table))
+
+    def pack(
+        self, views: Sequence[SourceBy], stamp: int, kept: IntArray
+    ) -> tuple[bytes, Mapping[str, Sequence[Piece]]]:
+        chosen = self.checked if len(kept) == self.rows else self.checked.take(kept)
+        stamped = pa.array(known_at(self.source, chosen, stamp)).cast(ARROW_TYPES["datetime"])
         chosen = chosen.append_column(KNOWN_AT, stamped)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, chosen.schema) as writer:
             writer.write_table(chosen)
         return sink.getvalue().to_pybytes(), {view.name: list(pieces_of(view, chosen)) for view in views}
 
-    return pack
+
+def _checked(source: Source, rows: Any, forgotten: Forgotten) -> tuple[Handful | _Rows, int]:
+    """Valid rows of entities that were not forgotten, and how many others there are."""
+    few = handful.read(rows, source)
+    if few is not None and not forgotten.path.exists():
+        return few, 0
+    table, left_out = forgotten.without(source, validation.check_rows(rows, source.fields))
+    return _Rows(source, table), left_out
 
 
-def _keys(source: Source, table: pa.Table) -> Keys | None:
-    if source.key is None:
-        return None
-    return Keys(key_hashes(source, table), payload_hashes(source, table), has_key(source, table))
-
-
-def _confirm(source: Source, table: pa.Table, log: EventLog, online: OnlineStore) -> Callable[[IntArray], None]:
+def _confirm(
+    source: Source, arriving: Handful | _Rows, log: EventLog, online: OnlineStore
+) -> Callable[[IntArray], None]:
     """Raise for rows whose key is known with another payload; return where only hashes are equal."""
 
     def confirm(rows: IntArray) -> None:
-        batch = table.to_pylist()
+        batch = arriving.table().to_pylist()
         key = str(source.key)
         stored = known_events(source, [batch[row][key] for row in rows.tolist()], log, online)
         wrong = []

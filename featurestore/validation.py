@@ -7,7 +7,7 @@ what may carry a value is the table of :mod:`featurestore.carriers`, unless a fi
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from featurestore import casting, refusals, rowwise, rules
+from featurestore import carriers, casting, refusals, rowwise, rules
 from featurestore.errors import SourceUnreadable, row_number, suggest
 from featurestore.frames import is_frame, to_arrow
 from featurestore.refusals import NOT_NULL, BadRow, invalid_rows
 from featurestore.rowwise import ROWS, Row
 from featurestore.schema import Field, Schema
+from featurestore.values import FEW
 
 __all__ = ["BadRow", "Checked", "check", "check_rows", "invalid_rows", "to_arrow"]
 
@@ -90,8 +91,8 @@ def check_rows(rows: Any, schema: Schema) -> pa.Table:
     ----------
     rows
         One dict, a list of dicts or instances of the model, a pandas or polars frame, or an Arrow table. Dicts go
-        through pydantic, but a bool or text is no number, and a field that the schema does not have is an error;
-        frames go through :func:`check`.
+        through pydantic, or many of a plain model through its rules; a bool or text is no number, and a field that
+        the schema does not have is an error. Frames go through :func:`check`.
     schema
         What the rows must be.
 
@@ -105,11 +106,50 @@ def check_rows(rows: Any, schema: Schema) -> pa.Table:
     if is_frame(rows):
         checked = check(to_arrow(rows, ROWS, schema.names), schema, origin=ROWS)
     else:
-        checked = _check_dicts(_listed(rows), schema)
+        listed = _listed(rows)
+        table = by_rules(listed, schema) if len(listed) > FEW else None
+        if table is not None:
+            return table
+        checked = _check_dicts(listed, schema)
     if checked.bad:
         remedy = "Nothing was accepted: correct them and send all again."
         raise invalid_rows(checked.bad, schema.model.__name__, remedy=remedy)
     return checked.table
+
+
+def by_rules(rows: Sequence[Any], schema: Schema) -> pa.Table | None:
+    """Typed table of dicts by the rules of a plain model, a column at a time; ``None`` if any needs a closer look."""
+    plan = rules.plan_of(schema.model)
+    names = frozenset(schema.names)
+    if not plan.plain or not all(type(row) is dict and row.keys() <= names for row in rows):
+        return None
+    columns = {}
+    for field in schema.fields:
+        column = _plain_column(rows, field, plan.python_types[field.name])
+        if column is None or any(pc.any(rule.broken(column)).as_py() for rule in plan.rules[field.name]):
+            return None
+        columns[field.name] = column
+    checked = _checked(columns, [], schema, ROWS, len(rows))
+    return None if checked.bad else checked.table
+
+
+def _plain_column(rows: Sequence[dict[str, Any]], field: Field, own: type) -> pa.Array | None:
+    """Values of a field, each of the kind; ``None`` if there is one that is not."""
+    try:
+        items = (
+            [row[field.name] for row in rows]
+            if field.required
+            else [row.get(field.name, field.default) for row in rows]
+        )
+    except KeyError:
+        return None
+    if not set(map(type, items)) <= {own, type(None)}:
+        read = [carriers.read(item, field.kind) for item in items]
+        if not all(fits for _, fits in read):
+            return None
+        items = [item for item, _ in read]
+    column, lost = casting.from_python(items, field.kind)
+    return None if lost or (column.null_count and not field.nullable) else column
 
 
 def _listed(rows: Any) -> list[Any]:

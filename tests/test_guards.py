@@ -79,6 +79,7 @@ FLOORS = (
         "known",
         "forget",
         "forgotten",
+        "handful",
         "ingest",
         "filling",
         "materialize",

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from featurestore import rules
 from featurestore.errors import DefinitionError, InvalidRows, SourceUnreadable
 from featurestore.schema import schema_of
-from featurestore.validation import BadRow, Checked, check, check_rows, invalid_rows
+from featurestore.validation import BadRow, Checked, by_rules, check, check_rows, invalid_rows
+from featurestore.values import FEW
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -230,6 +231,51 @@ def test_rules_over_columns_accept_the_rows_that_pydantic_accepts(rows: list[dic
     got = check(table, schema_of(Ruled), origin="t")
     assert got.rows.tolist() == expected
     assert sorted({one.row for one in got.bad}) == [n for n in range(1, len(rows) + 1) if n not in expected]
+
+
+class Plain(BaseModel):
+    at: datetime
+    text: Literal["a", "ä"] | None = None
+    share: float = Field(ge=-1)
+    ratio: float | None = None
+    count: int = Field(default=2, multiple_of=2)
+    sure: bool = False
+    color: Color | None = Color.RED
+
+
+PLAIN = st.fixed_dictionaries(
+    {"at": st.sampled_from([NOON, NOON.replace(tzinfo=None), "2026-01-31", np.datetime64("2026-01-31"), None])},
+    optional={
+        "text": st.sampled_from(["a", "ä", "b", None, 1]),
+        "share": st.sampled_from([1.5, -0.0, -2, 1, True, math.nan, math.inf, 2**53 + 1, Decimal("0.5"), None]),
+        "ratio": st.sampled_from([1.5, 1, -0.0, math.nan, np.float32(0.5), None]),
+        "count": st.sampled_from([2, 2.0, 3, 2**63, True, None, "2"]),
+        "sure": st.sampled_from([True, 0, 2, None, "yes"]),
+        "color": st.sampled_from([Color.BLUE, "blue", "green", None]),
+        "other": st.just(1),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PLAIN, min_size=1, max_size=3))
+def test_rules_over_columns_of_dicts_give_the_table_that_pydantic_gives(rows: list[dict[str, Any]]) -> None:
+    assert rules.plan_of(Plain).plain
+    table = by_rules(rows, schema_of(Plain))
+    if table is not None:
+        assert check_rows(rows, schema_of(Plain)).equals(table)
+        return
+    with pytest.raises(InvalidRows):
+        check_rows(rows, schema_of(Plain))
+
+
+def test_many_dicts_are_checked_like_few() -> None:
+    rows: list[dict[str, Any]] = [{"at": NOON, "share": number} for number in range(FEW + 1)]
+    assert check_rows(rows, schema_of(Plain))["share"].to_pylist() == list(range(FEW + 1))
+    rows[7]["share"] = -2
+    with pytest.raises(InvalidRows) as caught:
+        check_rows(rows, schema_of(Plain))
+    assert [(one.row, one.column, one.value) for one in caught.value.args[1]] == [(8, "share", -2)]
 
 
 def accepted(model: type[BaseModel], row: dict[str, Any]) -> bool:
