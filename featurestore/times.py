@@ -72,18 +72,26 @@ def to_micros(moment: object) -> int:
         to_datetime(moment)  # within the calendar
         return moment
     if isinstance(moment, str):
-        text = moment.strip().upper()
-        try:
-            if _INSTANT.fullmatch(text):
-                return to_micros(datetime.fromisoformat(text))
-        except ValueError:
-            pass  # a day or an hour that there is not
-        raise RequestError(f"{moment!r} is not an ISO 8601 instant such as '2026-01-31T12:00:00Z'.")
+        return to_micros(_parsed(moment))
     if isinstance(moment, np.datetime64) and not np.isnat(moment):  # counts in its own unit
         return int(moment.astype("datetime64[us]").astype(np.int64))
     if isinstance(moment, np.integer):
         return int(moment)
     raise RequestError(f"{moment!r} is not an instant: give a datetime, an ISO 8601 string or microseconds.")
+
+
+def from_text(text: str) -> datetime:
+    """Aware UTC datetime of ISO 8601 text; naive is UTC.
+
+    Raises
+    ------
+    RequestError
+        If it is no instant, or one outside the years 1 to 9999.
+    """
+    parsed = _parsed(text)
+    if parsed.tzinfo is None:
+        return parsed.replace(tzinfo=UTC)
+    return to_datetime(to_micros(parsed))
 
 
 def to_datetime(micros: int) -> datetime:
@@ -98,6 +106,17 @@ def to_datetime(micros: int) -> datetime:
         return EPOCH + timedelta(microseconds=micros)
     except OverflowError as error:
         raise RequestError(f"{micros} microseconds is outside the years 1 to 9999.") from error
+
+
+def _parsed(text: str) -> datetime:
+    """Naive or aware datetime of ISO 8601 text."""
+    upper = text.strip().upper()
+    try:
+        if _INSTANT.fullmatch(upper):
+            return datetime.fromisoformat(upper)
+    except ValueError:
+        pass  # a day or an hour that there is not
+    raise RequestError(f"{text!r} is not an ISO 8601 instant such as '2026-01-31T12:00:00Z'.")
 
 
 def isoformat(micros: int) -> str:

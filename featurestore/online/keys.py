@@ -30,6 +30,8 @@ def sift(rows: int, keys: Keys | None, known: KnownKeys) -> Sifted:
         return Sifted(np.arange(rows), np.zeros(0, np.int64), 0)
     row = np.flatnonzero(keys.has_key)
     stored = len(known.key_hash)
+    if not stored and len(row) <= 1:  # nothing to compare
+        return Sifted(np.arange(rows), row[:0], 0)
     key = np.concatenate([known.key_hash, signed(keys.key_hash)[row]])
     payload = np.concatenate([known.payload_hash, signed(keys.payload_hash)[row]])
     place = np.lexsort(

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from featurestore.events import IntArray
 from featurestore.layout import Stored
 from featurestore.online import (
@@ -349,7 +351,9 @@ def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntA
     if batch.keys is None:
         return
     rows = kept[batch.keys.has_key[kept]]
-    key, payload = signed(batch.keys.key_hash)[rows].tolist(), signed(batch.keys.payload_hash)[rows].tolist()
+    key_hash = signed(batch.keys.key_hash)
+    rows = rows[np.argsort(key_hash[rows])]  # the index takes them faster in its order
+    key, payload = key_hash[rows].tolist(), signed(batch.keys.payload_hash)[rows].tolist()
     connection.sqlite.executemany(
         "INSERT INTO keys VALUES (?, ?, ?, ?)", [(source, k, p, position) for k, p in zip(key, payload, strict=True)]
     )

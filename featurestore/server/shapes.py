@@ -41,7 +41,7 @@ def _instant(given: object) -> datetime:
     """Parse ISO 8601 text; naive is UTC (S1)."""
     if not isinstance(given, str):
         raise ValueError("is no text")  # noqa: TRY004 - pydantic takes a ValueError for a refusal
-    return times.to_datetime(times.to_micros(given))
+    return times.from_text(given)
 
 
 def _reader(kind: Kind) -> BeforeValidator:
@@ -106,7 +106,9 @@ class Shape:
         config = ConfigDict(extra="forbid", title=name)
         self.model: type[BaseModel] = create_model("Row", __config__=config, **fields)
         self._check = self.model.__pydantic_validator__.validate_python
-        self._parsed = tuple(one.name for one in self.columns if one.kind == "datetime")
+        self._parsed = tuple(
+            (one.name, f"column_{number}") for number, one in enumerate(self.columns) if one.kind == "datetime"
+        )
         self.schema: dict[str, Any] = self.model.model_json_schema(by_alias=True)
 
     def row(self, given: Any, number: int = 1) -> dict[str, Any]:
@@ -120,14 +122,14 @@ class Shape:
         if type(given) is not dict:
             raise refused(422, "invalid_request", f"Row {number} is no JSON object.")
         try:
-            self._check(given)
+            checked = self._check(given)
         except ValidationError as error:
             raise refused(
                 422, "invalid_request", "Fields are not as declared: see `fields`.", _fields(error, number)
             ) from error
-        for name in self._parsed:
-            if given.get(name) is not None:
-                given[name] = _instant(given[name])
+        for name, field in self._parsed:
+            if name in given:
+                given[name] = getattr(checked, field)
         return given
 
     def rows(self, given: Any, *, limit: int) -> list[dict[str, Any]]:
