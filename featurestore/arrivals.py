@@ -1,15 +1,16 @@
 """What a source has that the log has not: new files, new keys, new rows; checked, typed, stamped with ``known_at``."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from featurestore import reading, validation
+from featurestore.ahead import ahead
 from featurestore.conflicts import conflict, refusal
 from featurestore.definition import OnInvalid, Source
 from featurestore.deliveries import column, has_key, key_column, key_hashes, payload_hashes
@@ -20,22 +21,29 @@ from featurestore.known import known_events, known_keys
 from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import NO_KEYS
+from featurestore.spool import Spool
 from featurestore.validation import BadRow
-from featurestore.view import KNOWN_AT, coded
+from featurestore.view import KNOWN_AT
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
 class Arrived:
-    """New events of a source: its columns, ``__known_at`` and ``__part``; the keys of its rows (S6).
+    """New events of a source, and the keys of its rows (S6).
 
-    ``as_before`` of a rebuild's rows were in the log, and keep their known_at. ``forgotten`` rows were left out.
+    ``read`` holds all rows that were read, ``keep`` says which of them are new, ``stamps`` when those are known,
+    microseconds UTC; without ``stamps`` their known_at is what :func:`known_at` gives for ``stamp``. ``as_before`` of
+    a rebuild's rows were in the log, and keep their known_at. ``forgotten`` rows were left out.
     """
 
     source: Source
-    table: pa.Table
+    read: Spool
     history: bool
+    rows: int = 0
+    keep: BoolArray | None = None
+    stamp: int | None = None
+    stamps: IntArray | None = None
     parts: tuple[tuple[reading.Part, str, int], ...] = ()
     bad: tuple[BadRow, ...] = ()
     vanished: tuple[str, ...] = ()
@@ -43,6 +51,20 @@ class Arrived:
     as_before: int = 0
     forgotten: int = 0
     keys: KnownKeys = field(default=NO_KEYS, repr=False)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Give the new events: the source's columns, ``__part`` and ``__known_at``."""
+        begin = 0
+        for table in self.read:
+            stop = begin + table.num_rows
+            stamps = None if self.stamps is None else self.stamps[begin:stop]
+            if self.keep is not None and not self.keep[begin:stop].all():
+                kept = self.keep[begin:stop]
+                table = table.filter(pa.array(kept))  # noqa: PLW2901 what is left of it
+                stamps = None if stamps is None else stamps[kept]
+            begin = stop
+            known = known_at(self.source, table, self.stamp) if stamps is None else stamps
+            yield table.append_column(KNOWN_AT, pa.array(known).cast(pa.timestamp("us", tz="UTC")))
 
 
 @dataclass(frozen=True)
@@ -61,8 +83,20 @@ class Terms:
     rebuild: bool = False
 
 
-def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms) -> Arrived:
-    """Rows of a source that are not in the log.
+@dataclass(eq=False)
+class _Facts:
+    """What is noted of every row that is read: hashes of key and payload, and when it would be known in history."""
+
+    key_hash: list[IntArray] = field(default_factory=list)
+    payload_hash: list[IntArray] = field(default_factory=list)
+    has_key: list[BoolArray] = field(default_factory=list)
+    known_at: list[IntArray] = field(default_factory=list)
+    spans: list[tuple[str, int, int]] = field(default_factory=list)
+    """Name of each part, and where its rows begin and end."""
+
+
+def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, folder: Path) -> Arrived:
+    """Rows of a source that are not in the log; those that memory does not hold lie in ``folder``.
 
     Found by file for paths, by key where there is one, by multiset difference otherwise. A file that has vanished is
     named in the result and its events stay.
@@ -78,15 +112,22 @@ def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms) ->
     """
     known = {} if terms.rebuild else log.parts(source.name)
     there = reading.parts(source, terms.root)
-    found = _read(source, there, known, terms)
+    loaded = log.loaded(source.name)
+    history = terms.history or terms.rebuild or not loaded
+    found = Arrived(source, Spool(folder), history, stamp=None if history else terms.stamp)
+    noted = ["known_at"] if terms.rebuild and not terms.history else []
+    if source.key is not None or loaded or noted:
+        noted.append("payload_hash")
+    found, facts = _read(found, there, known, terms, noted)
     if found.bad and (terms.on_invalid or source.on_invalid) == "stop":
         raise validation.invalid_rows(list(found.bad), source.name)
-    table, left_out = terms.forgotten.without(source, found.table)
-    vanished = tuple(sorted(set(known) - {part.name for part in there}))
-    history = terms.history or terms.rebuild or not log.loaded(source.name)
-    found = replace(found, table=table, forgotten=left_out, history=history, vanished=vanished)
-    found = _new_by_key(found, log, online, terms) if source.key else _new_by_difference(found, log, terms)
-    return _stamped(found, log, terms)
+    found = replace(found, rows=found.read.rows, vanished=tuple(sorted(set(known) - {part.name for part in there})))
+    payload_hash = _joined(facts.payload_hash)
+    if source.key is not None:
+        found = _new_by_key(found, facts, payload_hash, log, online, terms)
+    elif loaded and not terms.rebuild:
+        found = _new_by_difference(found, facts.spans, payload_hash, log)
+    return _stamped_as_before(found, payload_hash, _joined(facts.known_at), log) if "known_at" in noted else found
 
 
 def known_at(source: Source, table: pa.Table, stamp: int | None) -> IntArray:
@@ -100,10 +141,16 @@ def known_at(source: Source, table: pa.Table, stamp: int | None) -> IntArray:
     return np.asarray(declared, np.int64)
 
 
-def _read(source: Source, there: Sequence[reading.Part], known: Mapping[str, PartRecord], terms: Terms) -> Arrived:
-    """Checked rows of the parts that are not as they were loaded."""
-    parts, bad = [], []
-    tables = [coded(source, source.fields.arrow().empty_table()).append_column(PART, _part_names("", 0))]
+def _read(
+    found: Arrived,
+    there: Sequence[reading.Part],
+    known: Mapping[str, PartRecord],
+    terms: Terms,
+    noted: Collection[str],
+) -> tuple[Arrived, _Facts]:
+    """Checked rows of the parts that are not as they were loaded, without those of forgotten entities."""
+    source, spool, facts = found.source, found.read, _Facts()
+    parts, bad, forgotten = [], list[BadRow](), 0
     for part in there:
         record = known.get(part.name)
         if record is not None and part.mtime_ns and (record.size, record.mtime_ns) == (part.size, part.mtime_ns):
@@ -111,51 +158,90 @@ def _read(source: Source, there: Sequence[reading.Part], known: Mapping[str, Par
         digest = reading.digest(part)
         if record is not None and digest and digest == record.digest:
             continue
-        raw = reading.read(source, part, terms.root)
-        checked = validation.check(raw, source.fields, origin=part.name, from_text=part.kind == "csv")
-        bad += checked.bad
-        parts.append((part, digest, checked.table.num_rows))
-        rows = coded(source, checked.table)
-        tables.append(rows.append_column(PART, _part_names(part.name, rows.num_rows)))
-    table = pa.concat_tables(tables).unify_dictionaries()
-    return Arrived(source, table, history=False, parts=tuple(parts), bad=tuple(bad))
+        seen, valid, begin = 0, 0, spool.rows
+        for raw in ahead(reading.tables(source, part, terms.root)):
+            checked = validation.check(raw, source.fields, origin=part.name, from_text=part.kind == "csv")
+            bad += [replace(one, row=one.row + seen) for one in checked.bad]
+            table, left_out = terms.forgotten.without(source, checked.table)
+            _note(facts, source, table, noted)
+            spool.add(table.append_column(PART, _part_names(part.name, table.num_rows)))
+            seen, valid, forgotten = seen + raw.num_rows, valid + checked.table.num_rows, forgotten + left_out
+        facts.spans.append((part.name, begin, spool.rows))
+        parts.append((part, digest, valid))
+    return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten), facts
+
+
+def _note(facts: _Facts, source: Source, table: pa.Table, noted: Collection[str]) -> None:
+    if source.key is not None:
+        facts.key_hash.append(key_hashes(source, table))
+        facts.has_key.append(has_key(source, table))
+    if "payload_hash" in noted:
+        facts.payload_hash.append(payload_hashes(source, table))
+    if "known_at" in noted:
+        facts.known_at.append(known_at(source, table, None))
+
+
+def _joined(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """One array of several, which are gone then."""
+    whole = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+    arrays.clear()
+    return whole
 
 
 def _part_names(name: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([name]))
 
 
-def _stamped(found: Arrived, log: EventLog, terms: Terms) -> Arrived:
-    """Append ``__known_at``. A rebuild does not make history of what was observed, unless it is told to."""
-    stamps = known_at(found.source, found.table, None if found.history else terms.stamp)
-    as_before = 0
-    if terms.rebuild and not terms.history:
-        stamps, as_before = as_loaded_before(found.source, found.table, stamps, log)
-    times = pa.array(stamps).cast(pa.timestamp("us", tz="UTC"))
-    return replace(found, table=found.table.append_column(KNOWN_AT, times), as_before=as_before)
+def _rows(spool: Spool, rows: IntArray) -> pa.Table:
+    """Some rows of a spool, by their numbers, ascending."""
+    begin, chosen = 0, []
+    for table in spool if len(rows) else ():
+        own = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, begin + table.num_rows)] - begin
+        if len(own):
+            chosen.append(table.take(pa.array(own)))
+        begin += table.num_rows
+    return pa.concat_tables(chosen).unify_dictionaries().combine_chunks() if chosen else pa.table({})
 
 
-def _new_by_key(found: Arrived, log: EventLog, online: OnlineStore, terms: Terms) -> Arrived:
+def _stamped_as_before(found: Arrived, payload_hash: IntArray, known_at: IntArray, log: EventLog) -> Arrived:
+    """Stamps of a rebuild's rows: it does not make history of what was observed."""
+    kept = slice(None) if found.keep is None else found.keep
+    stamps = known_at.copy()
+    stamps[kept], as_before = as_loaded_before(found.source, payload_hash[kept], known_at[kept], log)
+    return replace(found, stamps=stamps, as_before=as_before)
+
+
+def _rows_from(spool: Spool, begin: int, rows: IntArray) -> pa.Table:
+    return _rows(spool, rows + begin)
+
+
+def _new_by_key(
+    found: Arrived, facts: _Facts, payload_hash: IntArray, log: EventLog, online: OnlineStore, terms: Terms
+) -> Arrived:
     """Rows under keys that are not known; null keys are not deduplicated (S6)."""
-    source, table = found.source, found.table
-    key_hash, payload_hash, keyed = key_hashes(source, table), payload_hashes(source, table), has_key(source, table)
-    keep = np.ones(table.num_rows, np.bool_)
+    source = found.source
+    key_hash = _joined(facts.key_hash)
+    keyed = _joined(facts.has_key).astype(np.bool_)
+    keep = np.ones(len(key_hash), np.bool_)
     place = np.argsort(key_hash) if keyed.all() else np.flatnonzero(keyed)[np.argsort(key_hash[keyed])]
-    wrong = _repeats(source, table, payload_hash, place[_repeating(key_hash[place])], keep)
+    wrong = _repeats(source, found.read, payload_hash, place[_repeating(key_hash[place])], keep)
     known = known_keys(source, key_hash[place], log, online, rebuild=terms.rebuild)
     suspect = _drop_known(place[keep[place]], key_hash, payload_hash, known, keep)
-    wrong |= _known_otherwise(source, table, suspect, log, online, rebuild=terms.rebuild)
+    wrong |= _known_otherwise(source, found.read, suspect, log, online, rebuild=terms.rebuild)
     bad = found.bad
     if wrong:
-        refused = [conflict(source, wrong[row], table.slice(row, 1).to_pylist()[0]) for row in sorted(wrong)]
+        rows = sorted(wrong)
+        events = _rows(found.read, np.array(rows)).to_pylist()
+        refused = [conflict(source, wrong[row], event) for row, event in zip(rows, events, strict=True)]
         if (terms.on_invalid or source.on_invalid) == "stop":
             raise refusal(source, refused)
         bad = (*bad, *refused)
-        keep[list(wrong)] = False
-    kept = table if keep.all() else table.take(np.flatnonzero(keep))
-    duplicates = table.num_rows - kept.num_rows - len(wrong)
+        keep[rows] = False
+    kept = int(keep.sum())
+    duplicates = found.rows - kept - len(wrong)
     own = place[keep[place]]
-    return replace(found, table=kept, bad=bad, duplicates=duplicates, keys=KnownKeys(key_hash[own], payload_hash[own]))
+    keys = KnownKeys(key_hash[own], payload_hash[own])
+    return replace(found, keep=keep, rows=kept, bad=bad, duplicates=duplicates, keys=keys)
 
 
 def _repeating(ordered: IntArray) -> BoolArray:
@@ -168,12 +254,13 @@ def _repeating(ordered: IntArray) -> BoolArray:
 
 
 def _known_otherwise(
-    source: Source, table: pa.Table, suspect: IntArray, log: EventLog, online: OnlineStore, *, rebuild: bool
+    source: Source, read: Spool, suspect: IntArray, log: EventLog, online: OnlineStore, *, rebuild: bool
 ) -> dict[int, dict[str, Any]]:
     """Events that are known under the keys of suspect rows, by row; a row of which only the hash is known has none."""
     if not len(suspect):
         return {}
-    keys = dict(zip(suspect.tolist(), key_column(source, table.take(suspect)).to_list(), strict=True))
+    suspect = np.sort(suspect)
+    keys = dict(zip(suspect.tolist(), key_column(source, _rows(read, suspect)).to_list(), strict=True))
     events = known_events(source, list(keys.values()), log, online, rebuild=rebuild)
     return {row: events[key] for row, key in keys.items() if key in events}
 
@@ -199,7 +286,7 @@ def _drop_known(
 
 
 def _repeats(
-    source: Source, table: pa.Table, payload_hash: IntArray, rows: IntArray, keep: BoolArray
+    source: Source, read: Spool, payload_hash: IntArray, rows: IntArray, keep: BoolArray
 ) -> dict[int, dict[str, Any]]:
     """Drop from ``keep`` what repeats another row of the load; give the first event of those that differ from it.
 
@@ -209,7 +296,7 @@ def _repeats(
     if not len(rows):
         return {}
     rows = np.sort(rows)
-    some = table.take(rows)
+    some = _rows(read, rows)
     key, payload = key_column(source, some).data, payload_hash[rows]
     place = np.lexsort((known_at(source, some, None), key))
     head = np.concatenate([[True], np.diff(key[place]) != 0])
@@ -220,13 +307,13 @@ def _repeats(
     return {row: some.slice(original, 1).to_pylist()[0] for row, original in pairs}
 
 
-def _new_by_difference(found: Arrived, log: EventLog, terms: Terms) -> Arrived:
+def _new_by_difference(
+    found: Arrived, spans: Sequence[tuple[str, int, int]], payload_hash: IntArray, log: EventLog
+) -> Arrived:
     """Rows that occur more often than the log has them, part by part."""
-    if terms.rebuild or not log.loaded(found.source.name):
-        return found
-    kept = [found.table.slice(0, 0)]
-    for part, _, _ in found.parts:
-        of_part = found.table.filter(pc.equal(found.table.column(PART).cast(pa.string()), part.name))
-        kept.append(new_of_part(found.source, part.name, of_part, log))
-    fresh = pa.concat_tables(kept)
-    return replace(found, table=fresh, duplicates=found.table.num_rows - fresh.num_rows)
+    keep = np.zeros(len(payload_hash), np.bool_)
+    for part, begin, end in spans:
+        rows_of = functools.partial(_rows_from, found.read, begin)
+        keep[begin + new_of_part(found.source, part, payload_hash[begin:end], rows_of, log)] = True
+    kept = int(keep.sum())
+    return replace(found, keep=keep, rows=kept, duplicates=found.rows - kept)

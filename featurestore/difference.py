@@ -1,5 +1,6 @@
 """Rows without a key against what the log has: which are new, which have changed in place, which were there before."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,17 @@ from featurestore.view import KNOWN_AT
 _SHOWN = 3
 
 
-def new_of_part(source: Source, part: str, table: pa.Table, log: EventLog) -> pa.Table:
-    """Rows of a part that it has more often than the log.
+def new_of_part(
+    source: Source, part: str, here: IntArray, rows_of: Callable[[IntArray], pa.Table], log: EventLog
+) -> IntArray:
+    """Numbers of the rows of a part that it has more often than the log.
+
+    Parameters
+    ----------
+    here
+        Hashes of their payloads.
+    rows_of
+        Gives some of them, by their numbers.
 
     Raises
     ------
@@ -27,17 +37,20 @@ def new_of_part(source: Source, part: str, table: pa.Table, log: EventLog) -> pa
     known = log.read(
         source.name, columns=list(source.fields.names), schema=source.fields.arrow(), origin="bulk", part=part
     )
-    here, there = payload_hashes(source, table), payload_hashes(source, known)
-    new, gone = table.take(_beyond(here, there)), known.take(_beyond(there, here))
-    _check_unchanged(source, part, gone, new)
+    there = payload_hashes(source, known)
+    new, gone = _beyond(here, there), _beyond(there, here)
+    if len(new) and len(gone):
+        _check_unchanged(source, part, known.take(gone), rows_of(new))
     return new
 
 
-def as_loaded_before(source: Source, table: pa.Table, known_at: IntArray, log: EventLog) -> tuple[IntArray, int]:
+def as_loaded_before(source: Source, hashes: IntArray, known_at: IntArray, log: EventLog) -> tuple[IntArray, int]:
     """Stamps of rows that a rebuild loads anew: what a bulk load observed stays observed (S2).
 
     Parameters
     ----------
+    hashes
+        Of their payloads.
     known_at
         What each row has if the log does not hold it, microseconds UTC.
 
@@ -52,7 +65,7 @@ def as_loaded_before(source: Source, table: pa.Table, known_at: IntArray, log: E
     except SchemaChanged:
         return known_at, 0  # no row is what it was
     before = from_arrow(old.column(KNOWN_AT), "datetime", nullable=False).data
-    hashes, known = payload_hashes(source, table), payload_hashes(source, old)
+    known = payload_hashes(source, old)
     place, other = np.lexsort((known_at, hashes)), np.lexsort((before, known))
     ordered, held = hashes[place], known[other]
     first = np.searchsorted(held, ordered)
@@ -79,8 +92,6 @@ def _occurrence(ordered: IntArray) -> IntArray:
 
 def _check_unchanged(source: Source, part: str, gone: pa.Table, new: pa.Table) -> None:
     """Refuse a row that has gone where another of the same instant and neighbours has come: it was changed in place."""
-    if not gone.num_rows or not new.num_rows:
-        return
     similar = [
         (old, now)
         for old, now in _pairs_of_one_instant(source, gone, new)

@@ -1,7 +1,9 @@
 """Keeping the online store's views what features want: which are stale, and writing their runs from the log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +13,7 @@ from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
+from featurestore.spool import Spool, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
 MOST_RUNS = 4
@@ -60,7 +63,7 @@ def stale(one: Wanted, states: Mapping[str, ViewState]) -> str:
 
 def fill(
     one: Wanted,
-    fresh: pa.Table | None,
+    fresh: Iterable[pa.Table],
     load_id: str,
     log: EventLog,
     online: OnlineStore,
@@ -68,19 +71,22 @@ def fill(
     whole: bool,
     bulk: bool,
     arrive: bool,
+    folder: Path,
 ) -> tuple[ViewState, tuple[int, ...]]:
     """Write a run of the view; gives its new state and the runs that it replaces.
 
     Parameters
     ----------
     fresh
-        Events of this load, not in the log yet.
+        Events of this load, not in the log yet: tables that hold all events of each of their entities.
     whole
         Write all events, in place of the runs that are there; otherwise those that the view lacks.
     bulk
         Whether bulk events in the log count (a rebuild loads them anew).
     arrive
         Whether the fresh events are known no earlier than their load is published.
+    folder
+        Where rows lie that memory does not hold.
     """
     view, source = one.view, one.view.source
     state = online.views().get(view.name, ViewState())
@@ -92,19 +98,32 @@ def fill(
     if not whole:
         table = table.filter(pc.greater(table.column(POSITION), state.tail_from))
     held = coded(source, table.select(columns))
-    new = held.slice(0, 0) if fresh is None else fresh.select(columns)
     horizon = one.horizon if whole else state.horizon
-    runs = ((held, False), (new, True)) if arrive else ((pa.concat_tables([held, new]), False),)
-    for events, arriving in runs:
-        if events.num_rows:
-            rows = pieces_of(view, _since(events.unify_dictionaries(), source.event_time, horizon))
-            online.write_run(load_id, view.name, rows, arrive=arriving)
+    new = (table.select(columns) for table in fresh)
+    runs: tuple[tuple[Iterable[pa.Table], bool], ...] = (([held], False), (new, arrive))
+    if held.num_rows and not arrive:
+        runs = ((_together(view, held, new, folder), False),)
+    for tables, arriving in runs:
+        for table in tables:
+            rows = pieces_of(view, _since(table.unify_dictionaries(), source.event_time, horizon))
+            if table.num_rows:
+                online.write_run(load_id, view.name, rows, arrive=arriving)
     read = [
         one for one in log.segments(source.name) if origin in (None, one.origin) or not whole
     ]  # others may be damaged
     logged = {name for segment in read for name in scan.schema_of(segment).names}
     signature = signature_of(view, logged - set(SYSTEM))
     return ViewState(horizon, source.name, signature), state.runs if whole else ()
+
+
+def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], folder: Path) -> Iterator[pa.Table]:
+    """All events, each entity's in one table."""
+    spool = Spool(folder)
+    for table in chain([held], new):
+        spool.add(table)
+    column = view.key_columns[0]
+    yield from ranges(spool, column, view.source.fields[column].kind)
+    spool.close()
 
 
 def _since(table: pa.Table, event_time: str, horizon: int | None) -> pa.Table:

@@ -129,7 +129,9 @@ def _fill(views: Sequence[Wanted], log: EventLog, online: OnlineStore, at: int) 
         states, replaced = {}, list[int]()
         for one in views:
             name = one.view.name
-            states[name], old = filling.fill(one, None, load.id, log, online, whole=True, bulk=True, arrive=False)
+            states[name], old = filling.fill(
+                one, (), load.id, log, online, whole=True, bulk=True, arrive=False, folder=log.folder
+            )
             replaced += old
         online.publish_load(load.id, views=states, replaces=replaced, tail_upto=log.taken_over, advances=False)
     finally:

@@ -5,17 +5,19 @@ log's catalogue takes that position. A load that was cut short between the two i
 other is dropped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from featurestore import events as event_order
 from featurestore import filling, keys, known, times, values
+from featurestore.ahead import ahead
 from featurestore.arrivals import Arrived, Terms, arrived
 from featurestore.compatible import check_schema
-from featurestore.definition import Source
+from featurestore.definition import Source, SourceBy
 from featurestore.errors import OperationError, StoreDamaged
 from featurestore.events import IntArray
 from featurestore.filling import Wanted
@@ -23,7 +25,8 @@ from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
 from featurestore.online import KnownKeys, OnlineStore, State
 from featurestore.online.keys import joined
-from featurestore.view import KNOWN_AT, TableColumns, ties_of
+from featurestore.spool import Spool, folder_of, ranges
+from featurestore.view import KNOWN_AT, TableColumns, coded, ties_of
 
 Progress = Callable[[str], None]
 _ATTEMPTS = 5
@@ -106,7 +109,8 @@ def materialize(
     for source in sources:
         check_schema(source, log, origin="ingest" if terms.rebuild else None)
     for _ in range(_ATTEMPTS):
-        done = _Loading(sources, wanted, log, online, terms, progress).run()
+        with folder_of(log.folder / "spool") as folder:
+            done = _Loading(sources, wanted, log, online, terms, progress, folder).run()
         if done is not None:
             return replace(done, taken_over=taken)
         taken += take_over(sources, log, online, terms.stamp)
@@ -126,14 +130,17 @@ class _Loading:
         online: OnlineStore,
         terms: Terms,
         progress: Progress,
+        folder: Path,
     ) -> None:
         self.sources, self.wanted, self.terms, self.progress = sources, wanted, terms, progress
+        self.folder = folder
         self.log, self.online = log, online
         # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
         self.expected = log.taken_over
         states = online.views()
         self.stale = {one.view.name: filling.stale(one, states) for one in wanted}
         self.found: list[Arrived] = []
+        self.written: dict[str, Spool] = {}
         self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
         self.keys: dict[str, KnownKeys] = {}
 
@@ -142,7 +149,7 @@ class _Loading:
         for source in self.sources:
             if not source.fed_by_ingest:
                 self.progress(f"reading {source.name}")
-                self.found.append(arrived(source, self.log, self.online, self.terms))
+                self.found.append(arrived(source, self.log, self.online, self.terms, self.folder))
         self.keys = {source.name: self._keys_of(source) for source in self.sources}
         state = self.online.state()
         if any(map(self._touches, self.found)) or any(self.stale.values()) or any(map(self._keys_anew, self.sources)):
@@ -157,7 +164,7 @@ class _Loading:
         return Materialized(state.position, reports, filled=filled)
 
     def _touches(self, one: Arrived) -> bool:
-        return bool(one.table.num_rows or one.parts or one.bad or self.terms.rebuild)
+        return bool(one.rows or one.parts or one.bad or self.terms.rebuild)
 
     def _load(self) -> State | None:
         """Write, then publish; whatever fails before leaves nothing."""
@@ -165,11 +172,9 @@ class _Loading:
         load = self.log.begin(kind, at=self.terms.stamp, history=self.terms.history)
         try:
             self.online.begin_load(load.id)
-            for number, one in enumerate(self.found):
-                if self._touches(one):
-                    self.progress(f"writing {one.table.num_rows:,} events of {one.source.name}")
-                    self.found[number] = self._ordered(one)
-                    self._write(self.found[number], load)
+            for one in filter(self._touches, self.found):
+                self.progress(f"writing {one.rows:,} events of {one.source.name}")
+                self._write(one, load)
             for name, known_keys in self.keys.items():
                 if len(known_keys.key_hash):
                     self.online.write_keys(load.id, name, known_keys.key_hash, known_keys.payload_hash)
@@ -186,8 +191,16 @@ class _Loading:
 
     def _write(self, one: Arrived, load: Load) -> None:
         """Segment, file records and bad rows of a source's new events."""
-        name = one.source.name
-        load.add(name, one.table, origin="bulk", event_time=one.source.event_time, arrive=not one.history)
+        name, written = one.source.name, Spool(self.folder)
+        load.write_all(
+            name,
+            self._ordered(one, written),
+            origin="bulk",
+            event_time=one.source.event_time,
+            arrive=not one.history,
+        )
+        one.read.close()
+        self.written[name] = written
         for part, digest, rows in one.parts:
             load.add_part(name, part.name, part.size, part.mtime_ns, digest, rows)
         bad = [
@@ -196,17 +209,28 @@ class _Loading:
         ]
         load.add_quarantined(name, bad)
 
-    def _ordered(self, one: Arrived) -> Arrived:
-        """New events in the order of the log, which is that of the first view too."""
-        place = _log_order(one.source, one.table, self._entity_columns(one.source))
-        return one if place is None else replace(one, table=one.table.take(place))
+    def _ordered(self, one: Arrived, written: Spool) -> Iterator[pa.Table]:
+        """New events in the order of the log, which is that of the first view too; they are put aside for the views."""
+        source, entity = one.source, self._entity_columns(one.source)
+        first = (*entity, source.event_time)[0]
+        for table in ahead(_sorted(source, entity, ranges(one.read, first, source.fields[first].kind, one.tables))):
+            written.add(table)
+            yield table
+
+    def _fresh(self, view: SourceBy) -> Iterable[pa.Table]:
+        """New events for a view, each entity's in one table."""
+        source, column = view.source, view.key_columns[0]
+        written = self.written.get(source.name)
+        if written is None or column == self._entity_columns(source)[0]:
+            return written or ()
+        return ranges(written, column, source.fields[column].kind)
 
     def _keys_anew(self, source: Source) -> bool:
         """Whether the store's keys of a source are made again: in a rebuild, or since they are of another column."""
         one = self._found_of(source)
         if self.terms.rebuild and one is not None:
             return True
-        return source.name in self.unkeyed and bool(self.log.rows(source.name) or (one and one.table.num_rows))
+        return source.name in self.unkeyed and bool(self.log.rows(source.name) or (one and one.rows))
 
     def _keys_of(self, source: Source) -> KnownKeys:
         """Keys that this load brings: of its own rows, and of what is in the log where those are made again."""
@@ -220,7 +244,7 @@ class _Loading:
         return next((one for one in self.found if one.source is source), None)
 
     def _publish_online(self, load: Load) -> State | None:
-        grown = {one.source.name for one in self.found if one.table.num_rows}
+        grown = {one.source.name for one in self.found if one.rows}
         rebuild = self.terms.rebuild
         views, replaced = {}, list[int]()
         for one in self.wanted:
@@ -229,20 +253,26 @@ class _Loading:
             if whole or source.name in grown:
                 self.progress(f"filling online view {name}")
                 found = self._found_of(source)
-                fresh = None if found is None else found.table
-                arrive = found is not None and not found.history
                 views[name], old = filling.fill(
-                    one, fresh, load.id, self.log, self.online, whole=whole, bulk=not rebuild, arrive=arrive
+                    one,
+                    self._fresh(one.view),
+                    load.id,
+                    self.log,
+                    self.online,
+                    whole=whole,
+                    bulk=not rebuild,
+                    arrive=found is not None and not found.history,
+                    folder=self.folder,
                 )
                 replaced += old
         for source in filter(self._keys_anew, self.sources):
             replaced += self.online.key_runs(source.name)
         load.prepare()
-        arrivals = any(not one.history and one.table.num_rows for one in self.found)
+        arrivals = any(not one.history and one.rows for one in self.found)
         return self.online.publish_load(
             load.id,
             views=views,
-            sources={one.source.name for one in self.found if one.table.num_rows or rebuild},
+            sources={one.source.name for one in self.found if one.rows or rebuild},
             replaces=replaced,
             tail_upto=self.log.taken_over if views else None,
             advances=bool(grown) or rebuild,
@@ -266,6 +296,14 @@ class _Loading:
         return next((one.view.key_columns for one in self.wanted if one.view.source is source), ())
 
 
+def _sorted(source: Source, entity_columns: Sequence[str], tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Each table in the order of the log, its texts as codes."""
+    for table in tables:
+        whole = coded(source, table.unify_dictionaries().combine_chunks())
+        place = _log_order(source, whole, entity_columns)
+        yield whole if place is None else whole.take(pa.array(place))
+
+
 def _log_order(source: Source, table: pa.Table, entity_columns: Sequence[str]) -> IntArray | None:
     """Sort by entity, then as S5 says, so that equal loads are equal files and readers find events in order."""
     event_time = values.from_arrow(table.column(source.event_time), "datetime", nullable=False).data
@@ -287,4 +325,4 @@ def _report(one: Arrived, stamp: int) -> SourceReport:
     if one.as_before:
         rule += f"; {one.as_before} rows as they were"
     bad_rows = len({(bad.file, bad.row) for bad in one.bad})
-    return SourceReport(source.name, one.table.num_rows, one.duplicates, bad_rows, one.vanished, rule, one.forgotten)
+    return SourceReport(source.name, one.rows, one.duplicates, bad_rows, one.vanished, rule, one.forgotten)

@@ -29,6 +29,7 @@ _SUFFIXES: dict[str, PartKind] = {
     **dict.fromkeys((".duckdb", ".ddb", ".db"), "duckdb"),
 }
 _DELIMITERS = ",;\t|"
+ROWS = 1 << 20
 _SHOWN = 12
 _BLOCK = 1 << 20
 _SQL = re.compile(r"(?:\s|--[^\n]*\n|\()*(?:select|with|from)\s", re.IGNORECASE)
@@ -120,6 +121,20 @@ def read(source: Source, part: Part, root: Path) -> pa.Table:
     if part.kind == "csv":
         return _read_csv(part, names, source.name)
     return _read_parquet(part.files[0], part.name, names)
+
+
+def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
+    """Give what :func:`read` gives in one or more tables: of a Parquet file at most ``ROWS`` rows at once."""
+    if part.kind != "parquet":
+        yield read(source, part, root)
+        return
+    with _unreadable(part.name), pq.ParquetFile(part.files[0]) as file:
+        wanted = [column for column in file.schema_arrow.names if column in source.fields.names]
+        if file.metadata.num_rows <= ROWS:
+            yield file.read(columns=wanted)
+            return
+        for batch in file.iter_batches(ROWS, columns=wanted):
+            yield pa.Table.from_batches([batch])
 
 
 def read_spine(spine: Any, root: Path, texts: Collection[str] = ()) -> pa.Table:

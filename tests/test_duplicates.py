@@ -60,15 +60,16 @@ def test_a_load_is_compared_with_events_that_are_not_taken_over_yet(tmp_path: Pa
     store = open_store()
     store.ingest("payments", event("p1", 99.0))
     with pytest.raises(ConflictingRows, match=r"'p1' is known with another payload: amount was 99\.0 and is 5\.0"):
-        arrived(payments, store.log, store.online, terms(tmp_path))
+        arrived(payments, store.log, store.online, terms(tmp_path), tmp_path)
 
 
 def test_a_rebuild_is_compared_with_events_that_are_not_taken_over_yet(tmp_path: Path, open_store: Open) -> None:
     write(tmp_path / "data/a.csv", f"p1,c1,{MAY_15},5", f"p2,c1,{MAY_15},7")
     store = open_store()
     store.ingest("payments", event("p1", 5.0))
-    found = arrived(payments, store.log, store.online, terms(tmp_path, rebuild=True))
-    assert (found.table["id"].to_pylist(), found.duplicates) == (["p2"], 1)
+    found = arrived(payments, store.log, store.online, terms(tmp_path, rebuild=True), tmp_path)
+    assert [table["id"].to_pylist() for table in found.tables()] == [["p2"]]
+    assert (found.rows, found.duplicates) == (1, 1)
 
 
 def test_a_rebuild_counts_an_event_once_that_is_ingested_meanwhile(tmp_path: Path, open_store: Open) -> None:

@@ -72,6 +72,7 @@ FLOORS = (
     ),
     ("log", "online", "engine"),
     (
+        "ahead",
         "arrivals",
         "compatible",
         "conflicts",
@@ -85,6 +86,7 @@ FLOORS = (
         "materialize",
         "maturity",
         "splits",
+        "spool",
         "spines",
         "contents",
         "provenance",

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,11 +87,26 @@ class Load:
             If a system column is missing or has another type.
         """
         self._check_columns(source, table)
-        if len(table):
-            whole = None if PART in table.column_names else part
-            self.write(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive)
-        else:
-            self._touch(source)
+        whole = None if PART in table.column_names else part
+        self.write_all(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive)
+
+    def write_all(
+        self,
+        source: str,
+        tables: Iterable[pa.Table],
+        *,
+        origin: Origin,
+        part: str | None = None,
+        event_time: str | None = None,
+        arrive: bool = False,
+    ) -> None:
+        """Write one segment as :meth:`write` does, or none where there are no rows."""
+        self._touch(source)
+        filled = (table for table in tables if len(table))
+        first = next(filled, None)
+        if first is not None:
+            rest = chain([first], filled)
+            self.write(source, rest, origin=origin, part=part, event_time=event_time, arrive=arrive)
 
     def write(
         self,

@@ -1,0 +1,168 @@
+"""Rows of a load on their way: in memory while they are few, else in a file; and cut into ranges that memory holds.
+
+A load larger than memory is put in order range by range: all rows whose key lies in a range are read together, and the
+ranges follow one another.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from featurestore import values
+from featurestore.values import Kind
+
+IN_MEMORY = 1 << 28
+"""Most bytes of rows that are held, or put in order, at once; what sorts and writes them takes a few times as much."""
+
+_MOST_RANGES = 128  # files that are open at once
+_SAMPLED = 1 << 10  # of so many rows one is in the sample
+
+
+class Spool:
+    """Tables of one schema: added once, read any number of times, in order.
+
+    Parameters
+    ----------
+    folder
+        Where its file lies, if it needs one; it is gone when the spool is closed.
+    in_memory
+        Bytes that it may hold before it writes to its file.
+    """
+
+    def __init__(self, folder: Path, *, in_memory: int | None = None) -> None:
+        self.folder = folder
+        self.rows = 0
+        self.nbytes = 0
+        self._most = IN_MEMORY if in_memory is None else in_memory
+        self._held: list[pa.Table] = []
+        self._sample: list[pa.Table] = []
+        self._path: Path | None = None
+        self._writer: Any = None
+        self._file: Any = None
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows."""
+        self.rows += table.num_rows
+        self.nbytes += table.nbytes
+        self._sample.append(table.take(np.arange(0, table.num_rows, _SAMPLED)))
+        if self._writer is None and self.nbytes <= self._most:
+            self._held.append(table)
+            return
+        if self._writer is None:
+            self._path = Path(tempfile.mkstemp(dir=self.folder)[1])
+            self._file = pa.OSFile(str(self._path), "wb")
+            self._writer = pa.ipc.new_stream(self._file, table.schema)
+        for one in (*self._held, table):
+            self._writer.write_table(one)
+        self._held.clear()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Give the rows as they were added, a table at a time."""
+        if self._path is None:
+            yield from self._held
+            return
+        self._finish()
+        with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+
+    def sample(self, column: str) -> pa.ChunkedArray:
+        """Give some values of a column, evenly from all rows."""
+        return pa.chunked_array([chunk for one in self._sample for chunk in one.column(column).chunks])
+
+    def close(self) -> None:
+        """Drop the rows and the file."""
+        self._finish()
+        self._held.clear()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._file.close()
+            self._writer = self._file = None
+
+
+def ranges(
+    spool: Spool, column: str, kind: Kind, tables: Callable[[], Iterable[pa.Table]] | None = None
+) -> Iterator[pa.Table]:
+    """Cut rows into ranges of a column: ascending, null first, each one table, none of them empty.
+
+    All rows of one value are in one range: one with more rows than memory holds is given all the same.
+
+    Parameters
+    ----------
+    spool
+        The rows; where ``tables`` are given, what those were made of.
+    kind
+        What the column holds.
+    tables
+        Gives the rows to be cut, by default those of the spool.
+    """
+    each = iter(spool) if tables is None else iter(tables())
+    edges = _edges(spool, column, kind)
+    if not len(edges):
+        whole = list(each)
+        if whole and (table := pa.concat_tables(whole)).num_rows:
+            yield table
+        return
+    share = IN_MEMORY // (len(edges) + 1)
+    parts = [Spool(spool.folder, in_memory=share) for _ in range(len(edges) + 1)]
+    try:
+        for table in each:
+            for part, rows in _split(table, column, kind, edges):
+                parts[part].add(rows)
+        for one in parts:
+            yield from ranges(one, column, kind)
+            one.close()
+    finally:
+        for one in parts:
+            one.close()
+
+
+@contextlib.contextmanager
+def folder_of(path: Path) -> Iterator[Path]:
+    """Make a folder for spools; what a killed process left in it is gone."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _edges(spool: Spool, column: str, kind: Kind) -> list[Any]:
+    """Values at which ranges begin, but for the first; none where memory holds all, or there is one value only."""
+    if spool.nbytes <= IN_MEMORY:
+        return []
+    found = values.from_arrow(spool.sample(column), kind)
+    ordered = np.sort(found.data[found.mask])
+    count = min(-(-4 * spool.nbytes // IN_MEMORY), _MOST_RANGES)
+    chosen = np.unique(ordered[np.arange(1, count) * len(ordered) // count]) if len(ordered) else ordered
+    chosen = chosen[chosen > ordered[0]] if len(ordered) else chosen
+    if kind == "str" and found.categories is not None:
+        return [found.categories[code] for code in chosen.tolist()]
+    return list(chosen.tolist())
+
+
+def _split(table: pa.Table, column: str, kind: Kind, edges: list[Any]) -> Iterator[tuple[int, pa.Table]]:
+    """Rows of each range that a table has any of."""
+    found = values.from_arrow(table.column(column), kind)
+    bounds: Any = edges
+    if kind == "str" and found.categories is not None:
+        bounds = np.searchsorted(found.categories, np.array(edges, object))
+    part = np.where(found.mask, np.searchsorted(bounds, found.data, side="right"), 0)
+    place = np.argsort(part, kind="stable")
+    ordered = table.take(pa.array(place))
+    ends = np.cumsum(np.bincount(part, minlength=len(edges) + 1))
+    for number, end in enumerate(ends.tolist()):
+        start = 0 if number == 0 else int(ends[number - 1])
+        if end > start:
+            yield number, ordered.slice(start, end - start)

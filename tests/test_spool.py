@@ -1,0 +1,180 @@
+"""Loads that memory does not hold: what is put aside comes back, ranges hold everything once, and no result differs."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from strategies import NOTES, UNITS
+
+from featurestore import Entity, FeatureService, FeatureStore, Source, feature, reading, spool
+from featurestore.ahead import ahead
+from featurestore.spool import Spool, ranges
+from featurestore.values import Kind
+
+Small = Callable[[int], None]
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Small:
+    """Let memory hold so many bytes."""
+
+    def hold(most: int) -> None:
+        monkeypatch.setattr(spool, "IN_MEMORY", most)
+        monkeypatch.setattr(spool, "_SAMPLED", 2)
+        monkeypatch.setattr(reading, "ROWS", 7)
+
+    return hold
+
+
+def spooled(folder: Path, tables: Sequence[pa.Table]) -> Spool:
+    made = Spool(folder)
+    for table in tables:
+        made.add(table)
+    return made
+
+
+def of(column: Sequence[Any], kind: Any = None, first: int = 0) -> pa.Table:
+    return pa.table({"key": pa.array(column, kind), "row": range(first, first + len(column))})
+
+
+@pytest.mark.parametrize("most", [1 << 20, 100, 0])
+def test_tables_come_back_in_order_as_often_as_they_are_asked_for(tmp_path: Path, small: Small, most: int) -> None:
+    small(most)
+    tables = [of(["a", None, "b"]), of([]).cast(of(["a"]).schema), of(["ä"] * 20)]
+    made = spooled(tmp_path, tables)
+    for _ in range(2):
+        assert [row for table in made for row in table.to_pylist()] == [r for one in tables for r in one.to_pylist()]
+    assert (made.rows, bool(list(tmp_path.iterdir()))) == (23, most < 1 << 20)
+    made.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_of_other_codes_come_back(tmp_path: Path, small: Small) -> None:
+    small(10)
+    coded = [pa.table({"key": pa.array(names).dictionary_encode()}) for names in (["b", "a"], ["c", "a", None])]
+    assert [one.to_pylist() for one in spooled(tmp_path, coded)] == [one.to_pylist() for one in coded]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([("str", pa.string(), NOTES), ("int", pa.int64(), UNITS), ("bool", pa.bool_(), (True, False))]),
+    st.lists(st.integers(0, 100), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.integers(1, 600),
+)
+def test_ranges_hold_every_row_once_each_value_in_one_of_them_and_ascend(
+    tmp_path: Path, small: Small, kind: tuple[Kind, pa.DataType, Sequence[Any]], drawn: list[int], each: int, most: int
+) -> None:
+    small(most)
+    pool = (None, *kind[2])
+    column = [pool[number % len(pool)] for number in drawn]
+    tables = [of(column[first : first + each], kind[1], first) for first in range(0, len(column), each)]
+    found = [range_.to_pylist() for range_ in ranges(spooled(tmp_path, tables), "key", kind[0])]
+    rows = [row for one in found for row in one]
+    assert sorted(rows, key=lambda row: row["row"]) == [row for one in tables for row in one.to_pylist()]
+    assert all(found)
+    for before, after in pairwise(found):
+        assert max(map(null_first, before)) < min(map(null_first, after))
+
+
+def null_first(row: dict[str, Any]) -> tuple[bool, Any]:
+    return (row["key"] is not None, row["key"] or "" if isinstance(row["key"], str | None) else row["key"])
+
+
+class Sale(BaseModel):
+    sale_id: str | None
+    customer: str | None
+    shop: int
+    event_time: datetime
+    amount: float | None
+
+
+sales = Source(
+    "sales", schema=Sale, path="data/*.parquet", event_time="event_time", key="sale_id", on_invalid="quarantine"
+)
+counted = Source("sales", schema=Sale, path="data/*.parquet", event_time="event_time", on_invalid="quarantine")
+
+
+def services(source: Source) -> list[FeatureService]:
+    @feature(source, by=Entity("customer", key="customer"), window="30d")
+    def spent(tx: Any) -> Any:
+        """In order."""
+        return tx.amount.apply(lambda values: ",".join(map(str, values)), returns=str)
+
+    @feature(source, by=Entity("shop", key="shop"), window="30d")
+    def taken(tx: Any) -> Any:
+        """Sum."""
+        return tx.amount.sum()
+
+    return [FeatureService("sales", features=[spent, taken])]
+
+
+def write(path: Path, numbers: range) -> None:
+    """Sales in no order: doubled ones, keys of another payload, ties, null keys, and rows that break a rule."""
+    rows = [
+        {
+            "sale_id": None if number % 11 == 0 else f"s{number % 50}",
+            "customer": None if number % 13 == 0 else f"c{number * 7 % 5}",
+            "shop": None if number % 29 == 0 else number * 3 % 4,
+            "event_time": DAY + timedelta(minutes=number * 17 % 6),
+            "amount": number % 50 if number % 23 else number,
+        }
+        for number in numbers
+    ]
+    schema = pa.schema([pa.field(name, kind) for name, kind in zip(Sale.model_fields, KINDS, strict=True)])
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+
+
+KINDS = (pa.string(), pa.string(), pa.int64(), pa.timestamp("us", "UTC"), pa.float64())
+Loaded = tuple[list[dict[str, Any]], list[str], Any, Any, list[dict[str, Any]]]
+
+
+def loaded(folder: Path, source: Source, clock: Any) -> Loaded:
+    """Load two files, then a third; give the log, the blobs, the reports and the rows set aside."""
+    (folder / "data").mkdir(parents=True)
+    write(folder / "data/a.parquet", range(60))
+    write(folder / "data/b.parquet", range(40, 100))
+    with FeatureStore(services(source), home=folder / "home", clock=clock, root=folder) as store:
+        reports = [store.materialize().sources]
+        write(folder / "data/c.parquet", range(90, 140))
+        reports.append(store.materialize().sources)
+        wants = {"sales_by_customer": [f"c{number}" for number in range(5)], "sales_by_shop": ["0", "1", "2", "3"]}
+        blobs = store.online.read(wants, {}).blobs
+        reports.append(store.materialize(rebuild=True).sources)
+        assert not (store.log.folder / "spool").exists()
+        log = store.log.read("sales")
+        events = log.drop_columns(["__part"]).to_pylist()  # of equal events of two parts either may be the first
+        return events, sorted(map(str, log.to_pylist())), blobs, reports, store.log.quarantined("sales")
+
+
+@pytest.mark.parametrize("source", [sales, counted])
+@pytest.mark.parametrize("most", [1500, 300])
+def test_a_load_that_memory_does_not_hold_gives_what_one_in_memory_gives(
+    tmp_path: Path, small: Small, clock: Any, source: Source, most: int
+) -> None:
+    expected = loaded(tmp_path / "whole", source, clock)
+    small(most)
+    got = loaded(tmp_path / "cut", source, clock)
+    assert got == expected
+    assert len(got[0]) > 60
+
+
+def test_what_fails_ahead_fails_where_its_item_would_have_come() -> None:
+    def items() -> Any:
+        yield from (1, 2)
+        raise ValueError("no third")
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="no third"):
+        got.extend(ahead(items()))
+    assert got == [1, 2]
+    assert list(ahead([1, 2, 3])) == [1, 2, 3]
