@@ -4,12 +4,13 @@ import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from featurestore import handful, validation
+from featurestore import handful, merging, validation
 from featurestore.arrivals import known_at
 from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
@@ -73,9 +74,16 @@ def ingest(
         arriving.keys(),
         _confirm(source, arriving, log, online),
         {view.name: signature_of(view) for view in views},
+        functools.partial(_merged, {view.name: view for view in views}),
     )
     receipt = online.append(source.name, batch)
     return Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at, left_out)
+
+
+def _merged(
+    views: Mapping[str, SourceBy], name: str, entities: Sequence[Sequence[bytes]]
+) -> Sequence[Sequence[tuple[int, bytes]] | None]:
+    return merging.merged(views[name], entities)
 
 
 def untouched(source: Source, log: EventLog, online: OnlineStore) -> bool:
@@ -116,7 +124,8 @@ def take_over(sources: Sequence[Source], log: EventLog, online: OnlineStore, at:
 
     The caller holds the log's lock.
     """
-    entries = list(online.journal(log.taken_over))
+    newest = online.close_tail()
+    entries = list(takewhile(lambda entry: entry.position <= newest, online.journal(log.taken_over)))
     if not entries:
         return 0
     load = log.begin("takeover", at=at, history=False)

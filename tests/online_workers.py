@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from featurestore.events import IntArray
-from featurestore.online import Batch, Keys, Piece, ViewState
+from featurestore.online import Batch, Keys, Merge, Piece, ViewState
 from featurestore.online.sqlite import SQLiteStore
 
 VIEW = "payments_by_customer"
@@ -19,6 +19,7 @@ def batch(
     now: int = 100,
     keys: Sequence[tuple[int | None, int]] | None = None,
     covers: Mapping[str, str] | None = None,
+    merge: Merge | None = None,
 ) -> Batch:
     """Rows whose blobs are their texts; ``keys`` are (key hash or null, payload hash)."""
 
@@ -27,8 +28,19 @@ def batch(
         return b",".join(texts), {VIEW: [(entity, stamp, text) for text in texts]}
 
     return Batch(
-        rows=len(events), now=now, pack=packed, keys=None if keys is None else keyed(keys), covers=covers or {}
+        rows=len(events),
+        now=now,
+        pack=packed,
+        keys=None if keys is None else keyed(keys),
+        covers=covers or {},
+        merge=merge,
     )
+
+
+def joining(view: str, entities: Sequence[Sequence[bytes]]) -> list[list[tuple[int, bytes]] | None]:
+    """Merge blobs whose texts are plain: one text of all, in order."""
+    assert view == VIEW
+    return [None if b"!" in blobs else [(100, b"+".join(sorted(blobs)))] for blobs in entities]
 
 
 def keyed(keys: Sequence[tuple[int | None, int]]) -> Keys:

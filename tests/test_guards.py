@@ -85,6 +85,7 @@ FLOORS = (
         "filling",
         "materialize",
         "maturity",
+        "merging",
         "splits",
         "spool",
         "spines",

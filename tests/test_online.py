@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from online_workers import VIEW, batch, keyed
+from online_workers import VIEW, batch, joining, keyed
 
 from featurestore.errors import ConflictingRows, OperationError
 from featurestore.events import IntArray
@@ -13,6 +13,7 @@ from featurestore.online import Batch, JournalEntry, OnlineStore, State, ViewSta
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SIGNED = ViewState(source="payments", signature="source payments\nkey customer:str")
 OTHER = "source payments\nkey account:str"
 
@@ -285,3 +286,54 @@ def test_a_filled_view_lacks_appends_that_neither_the_load_nor_they_themselves_p
     load(store, "first", b"run")
     store.publish_load("first", views={VIEW: SIGNED}, tail_upto=tail_upto)
     assert complete(store) is whole
+
+
+def append_each(store: OnlineStore, *texts: str, entity: str = "c1") -> None:
+    for text in texts:
+        store.append("payments", batch(text, entity=entity, merge=joining))
+
+
+def test_an_entity_that_many_appends_have_events_of_has_few_blobs(store: OnlineStore) -> None:
+    append_each(store, *LETTERS)
+    append_each(store, "z", entity="c2")
+    held = events(store)
+    assert len(held) < len(LETTERS) / 2
+    assert each(held) == sorted(LETTERS)
+    assert events(store, "c2") == [b"z"]
+
+
+def test_blobs_that_cannot_be_merged_stay_as_they_are(store: OnlineStore) -> None:
+    append_each(store, "!", *LETTERS)
+    assert events(store) == [b"!", *(text.encode() for text in LETTERS)]
+
+
+def test_appends_before_and_after_the_tail_was_closed_stay_apart(store: OnlineStore) -> None:
+    append_each(store, *LETTERS[:12])
+    upto = store.close_tail()
+    append_each(store, *LETTERS[12:])
+    append_each(store, *LETTERS.upper())
+    load(store, "first", b"of the log")
+    store.publish_load("first", views={VIEW: FULL}, tail_upto=upto)
+    assert each(events(store)) == sorted([*LETTERS[12:], *LETTERS.upper(), "of the log"])
+    assert len(events(store)) < len(LETTERS)
+
+
+def test_what_lies_before_the_end_of_a_closed_tail_is_merged_too(store: OnlineStore) -> None:
+    for text in LETTERS:
+        append_each(store, text)
+        store.close_tail()
+    assert each(events(store)) == list(LETTERS)
+    assert len(events(store)) < len(LETTERS)
+
+
+def test_a_store_that_goes_on_from_the_log_keeps_apart_what_it_held(store: OnlineStore) -> None:
+    append_each(store, *LETTERS[:12])
+    store.resume(40, 0)
+    append_each(store, *LETTERS[12:])
+    load(store, "first", b"of the log")
+    store.publish_load("first", views={VIEW: FULL}, tail_upto=40)
+    assert each(events(store)) == sorted([*LETTERS[12:], "of the log"])
+
+
+def each(held: list[bytes]) -> list[str]:
+    return sorted(text.decode() for blob in held for text in blob.split(b"+"))

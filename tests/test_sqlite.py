@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from online_workers import VIEW, append_forever, append_some, batch, load_forever
+from online_workers import VIEW, append_forever, append_some, batch, joining, load_forever
 
 from featurestore.errors import NewerFormat, OperationError, StoreBusy, StoreDamaged
 from featurestore.online import ViewState, connection, sqlite_loads
@@ -268,10 +268,27 @@ def test_a_store_that_another_writer_holds_is_busy(path: Path, monkeypatch: pyte
 def test_a_file_of_a_later_version_is_refused_in_words(path: Path) -> None:
     SQLiteStore(path).state()
     file = sqlite3.connect(path)
-    file.execute("PRAGMA user_version = 2")
+    file.execute("PRAGMA user_version = 3")
     file.close()
-    with pytest.raises(NewerFormat, match="has format 2; this version reads up to 1"):
+    with pytest.raises(NewerFormat, match="has format 3; this version reads up to 2"):
         SQLiteStore(path).state()
+
+
+def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
+    store = SQLiteStore(path)
+    for number in range(30, 50):
+        store.append("payments", batch(str(number)))
+    store.close()
+    file = sqlite3.connect(path)
+    file.execute("ALTER TABLE state DROP COLUMN closed")
+    file.execute("PRAGMA user_version = 1")
+    file.close()
+    store = SQLiteStore(path)
+    store.append("payments", batch("50", merge=joining))
+    assert len(events(store)) == 2
+    assert "+".join(events(store)).split("+") == [str(number) for number in range(30, 51)]
+    assert store.close_tail() == 21
+    store.close()
 
 
 def test_a_file_of_something_else_is_left_alone(path: Path) -> None:

@@ -21,6 +21,9 @@ Packer = Callable[[int, IntArray], tuple[bytes, Mapping[str, Sequence[Piece]]]]
 """Gives, for the arrival stamp and the rows kept, the journal's payload and the pieces of each view."""
 
 
+Merge = Callable[[str, Sequence[Sequence[bytes]]], Sequence[Sequence[tuple[int, bytes]] | None]]
+"""Packs entities' blobs of a view anew, as few: newest event_time and blob; ``None``: they are to stay as they are."""
+
 NOTHING_HELD: Mapping[str, int] = {}
 
 
@@ -114,6 +117,8 @@ class Batch:
     covers
         Signatures of the views that ``pack`` gives pieces of. Any other view of the source is incomplete after it, and
         so is one of them whose signature does not mix with that.
+    merge
+        Where an entity has many small blobs in a tail, the store may have them packed anew by it, in the transaction.
     """
 
     rows: int
@@ -122,6 +127,7 @@ class Batch:
     keys: Keys | None = None
     confirm: Callable[[IntArray], None] = lambda rows: None  # noqa: ARG005 - named for who reads the signature
     covers: Mapping[str, str] = field(default_factory=dict)
+    merge: Merge | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +217,13 @@ class OnlineStore(Protocol):
 
     def open_views(self, views: Mapping[str, ViewState]) -> None:
         """Note views as complete while they are empty: those whose source has no event yet; others are left alone."""
+        ...
+
+    def close_tail(self) -> int:
+        """Keep blobs of earlier appends apart from those of later ones; gives the newest position.
+
+        A load takes over appends up to a position that this gave, or that its journal's entry before it has.
+        """
         ...
 
     def journal(self, after: int) -> Iterator[JournalEntry]:

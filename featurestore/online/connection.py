@@ -13,7 +13,7 @@ from typing import NamedTuple
 from featurestore.errors import FeatureStoreError, NewerFormat, OperationError, StoreBusy, StoreDamaged
 from featurestore.online import ViewState
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION = 0x46534F4E  # "FSON": tells our file from any other SQLite file
 BUSY_S = 5.0
 _POLL_S = 0.0005
@@ -21,8 +21,9 @@ _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids
 
 SCHEMA = """
 CREATE TABLE state
-    (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL, logged INTEGER NOT NULL);
-INSERT INTO state VALUES (0, -9223372036854775808, 0, 0);
+    (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL, logged INTEGER NOT NULL,
+     closed INTEGER NOT NULL);
+INSERT INTO state VALUES (0, -9223372036854775808, 0, 0, 0);
 CREATE TABLE journal
     (position INTEGER PRIMARY KEY, source TEXT NOT NULL, stamp INTEGER NOT NULL, covers TEXT NOT NULL,
      payload BLOB NOT NULL);
@@ -41,6 +42,11 @@ CREATE TABLE runs
     (id INTEGER PRIMARY KEY AUTOINCREMENT, load TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
      state TEXT NOT NULL, arrive INTEGER NOT NULL, stamp INTEGER);
 """
+
+
+_UPGRADES = {
+    1: ("ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0", "UPDATE state SET closed = position")
+}
 
 
 class Statements(NamedTuple):
@@ -115,15 +121,23 @@ class Connection:
     def _prepare(self, path: Path) -> None:
         """Check whose file it is; make it ours if it is new."""
         with self.reading():  # of one moment: another process may be making the file
-            ours = self._is_ours(path)
-        if not ours:
+            version = self._format(path)
+        if version is None:
             self._when_free("PRAGMA journal_mode = WAL")
+        if version != FORMAT:
             with self.writing():
-                if not self._is_ours(path):  # another process may have been first
-                    for statement in SCHEMA.split(";\n"):
-                        self.execute(statement)
-                    self.execute(f"PRAGMA application_id = {APPLICATION}")
-                    self.execute(f"PRAGMA user_version = {FORMAT}")
+                self._bring_up(self._format(path))  # another process may have been first
+
+    def _bring_up(self, version: int | None) -> None:
+        """Make the tables of a new file, or those of an earlier format into those of this one."""
+        if version is None:
+            for statement in SCHEMA.split(";\n"):
+                self.execute(statement)
+            self.execute(f"PRAGMA application_id = {APPLICATION}")
+        for earlier in range(FORMAT if version is None else version, FORMAT):
+            for statement in _UPGRADES[earlier]:
+                self.execute(statement)
+        self.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _when_free(self, statement: str) -> None:
         deadline = time.monotonic() + BUSY_S
@@ -137,7 +151,8 @@ class Connection:
             else:
                 return
 
-    def _is_ours(self, path: Path) -> bool:
+    def _format(self, path: Path) -> int | None:
+        """Format of the file; ``None`` if it is new."""
         application = self.execute("PRAGMA application_id").fetchone()[0]
         version = self.execute("PRAGMA user_version").fetchone()[0]
         if application == APPLICATION and version > FORMAT:
@@ -149,7 +164,7 @@ class Connection:
             raise StoreDamaged(
                 f"{path} is an SQLite file of something else, not an online store. Move it away and rebuild."
             )
-        return bool(application == APPLICATION)
+        return int(version) if application == APPLICATION else None
 
 
 class Connections:

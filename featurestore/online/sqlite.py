@@ -25,6 +25,7 @@ from featurestore.online import (
     State,
     ViewState,
     sqlite_loads,
+    sqlite_tail,
     sqlite_views,
 )
 from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
@@ -123,8 +124,7 @@ class SQLiteStore:
             covers = json.dumps(dict(batch.covers))
             connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (position, source, stamp, covers, payload))
             for view, pieces in views.items():
-                rows = [(view, key, position, last_time, blob) for key, last_time, blob in pieces]
-                connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
+                sqlite_tail.add(connection, view, pieces, position, batch.merge)
             _remember_keys(connection, source, batch, sifted.kept, position)
             sqlite_views.note_events(connection, source, batch.covers)
             connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
@@ -139,6 +139,11 @@ class SQLiteStore:
         """Note empty views as complete: see :meth:`~featurestore.online.OnlineStore.open_views`."""
         with self._connected() as connection, connection.writing():
             sqlite_views.open_untouched(connection, views)
+
+    def close_tail(self) -> int:
+        """Keep blobs of earlier appends apart from those of later ones; gives the newest position."""
+        with self._connected() as connection, connection.writing():
+            return sqlite_tail.close(connection)
 
     def journal(self, after: int) -> Iterator[JournalEntry]:
         """Give the appends with a position above ``after``, in order; those that arrive meanwhile may be among them."""

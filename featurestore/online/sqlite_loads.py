@@ -91,8 +91,8 @@ def publish(
             return None
         connection.execute(
             "UPDATE state SET position = position + ?1, stamp = max(stamp, ?2), generation = generation + 1,"
-            " logged = iif(?1, position + 1, logged)",
-            (int(advances), -(1 << 63) if stamp is None else stamp),
+            " logged = iif(?1, position + 1, logged), closed = max(closed, ?3)",
+            (int(advances), -(1 << 63) if stamp is None else stamp, tail_upto or 0),
         )
         now = State(*connection.execute("SELECT position, stamp FROM state").fetchone())
         connection.sqlite.executemany("UPDATE runs SET state = 'retired' WHERE id = ?", [(run,) for run in replaces])
@@ -146,7 +146,8 @@ def trim_journal(connection: Connection, upto: int) -> None:
 def resume(connection: Connection, position: int, stamp: int) -> None:
     """Within a transaction: take over position and stamp, and distrust views and keys."""
     connection.execute(
-        "UPDATE state SET position = ?1, stamp = max(stamp, ?2), logged = max(logged, ?1), generation = generation + 1",
+        "UPDATE state SET position = ?1, stamp = max(stamp, ?2), logged = max(logged, ?1), closed = ?1,"
+        " generation = generation + 1",
         (position, stamp),
     )
     connection.execute("UPDATE views SET complete = 0")
