@@ -23,6 +23,8 @@ from featurestore.values import Kind, Values
 class Statistics(Elements):
     """Nullable values that can be reduced to one figure per row."""
 
+    _found: Spans | None = None
+
     def median(self) -> Self:
         """Middle of the sorted values, of an even number the midpoint of the two in the middle, rounded once.
 
@@ -196,12 +198,9 @@ class Statistics(Elements):
     def _spans(self, what: str) -> Spans:
         """Return the values without nulls, and the ranges over them."""
         ranges = self._events(what)
-        found: tuple[Ranges | None, Spans | None] = self.made.get("spans", (None, None))
-        known, spans = found
-        if spans is None or known is not ranges:  # what is made is shared by columns of other ranges over these events
-            spans = spans_of(self.values, ranges.lo, ranges.hi, self.made, ranges.looks.windows)
-            self.made["spans"] = (ranges, spans)
-        return spans
+        if self._found is None:  # not kept in `made`, which it refers to: so all goes when the column does
+            self._found = spans_of(self.values, ranges.lo, ranges.hi, self.made, ranges.looks.windows)
+        return self._found
 
     def _times(self, what: str) -> IntArray:
         """Return the event times of the values that are not null."""

@@ -1,5 +1,7 @@
+import gc
 import math
 import operator
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -421,3 +423,17 @@ def test_the_only_value_of_a_test_window_compares_and_converts() -> None:
     assert x.max() == 4
     assert not x.max() == 5  # noqa: SIM201
     assert (float(x.mean()), int(x.sum())) == (7 / 3, 7)
+
+
+def test_what_a_window_has_made_goes_with_it() -> None:
+    """No cycle keeps it until the collector comes: of a million rows it is much."""
+    gc.collect()
+    gc.disable()
+    try:
+        tx = window(amount=[1.0, 2.0, 4.0])
+        made = weakref.ref(tx.amount.values.data)
+        assert tx[tx.amount > 1].amount.sum().item() + tx.amount.max().item() == 10
+        del tx
+        assert made() is None
+    finally:
+        gc.enable()
