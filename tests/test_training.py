@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 from shop import Clock, write
 
-from featurestore import Entity, FeatureService, FeatureStore, Source, feature
+from featurestore import Entity, FeatureService, FeatureStore, Source, contents, feature
 from featurestore.contents import content_hash
 from featurestore.errors import NotMaterialized, RequestError, SpineError, StoreBusy, UnknownService
 
@@ -241,3 +241,16 @@ def test_the_content_does_not_depend_on_the_number_of_threads(store: FeatureStor
     finally:
         pa.set_cpu_count(before)
     assert len(hashes) == 1
+
+
+def test_a_hash_is_that_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [None if number % 7 == 0 else number for number in range(50)]
+    texts = ["é" * (number or 0) for number in numbers]
+    columns = {"a": numbers, "b": [None if one is None else one / 3 for one in numbers], "c": texts}
+    truth = [None if one is None else one % 2 == 0 for one in numbers]
+    times = pa.array(numbers, pa.timestamp("us", "UTC"))
+    table = pa.table({**columns, "d": truth, "e": pa.array(texts).dictionary_encode(), "f": times})
+    whole = content_hash(table)
+    monkeypatch.setattr(contents, "_PART", 8)
+    assert content_hash(table) == content_hash(pa.concat_tables([table.slice(0, 13), table.slice(13)])) == whole
+    assert whole == "2278132dc478dc98e5d55b826eff631a9ae503cd101f0709fdf8526725fdb309"
