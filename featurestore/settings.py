@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import OperationError, suggest
+from featurestore.memory import size
 from featurestore.times import duration
 
-NAMES = ("definitions", "home", "retain", "served_sample", "served_retain", "served_max_mb")
+NAMES = ("definitions", "home", "retain", "served_sample", "served_retain", "served_max_mb", "memory")
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -17,7 +18,8 @@ def load(root: Path) -> dict[str, Any]:
     ``definitions`` is the folder or file of declarations (default ``definitions``); ``home`` the store's own folder
     (default ``.featurestore``); ``retain`` how far back a lookup's ``as_of`` may lie (default ``None``: as far as
     there are events); ``served_sample``, ``served_retain`` and ``served_max_mb`` are what the server's log keeps, see
-    :class:`featurestore.monitoring.recorder.Keeping`.
+    :class:`featurestore.monitoring.recorder.Keeping`. ``memory`` is what a training set may take while it is built, in
+    bytes (default ``None``: half of what the machine, or its container, has).
 
     Raises
     ------
@@ -35,15 +37,18 @@ def load(root: Path) -> dict[str, Any]:
         served_sample: float = 1.0
         served_retain: str = "30d"
         served_max_mb: int = 1000
+        memory: str | None = None
 
     given = {name: value for name, value in _project(root).items() if not _in_environment(name)}
     try:
         settings = Settings(**given)
         retain = None if settings.retain is None else duration(settings.retain)
+        memory = None if settings.memory is None else size(settings.memory)
     except ValueError as error:
         raise OperationError(f"[tool.featurestore] in {root / 'pyproject.toml'}, or FEATURESTORE_*: {error}") from error
     served = {name: getattr(settings, name) for name in NAMES if name.startswith("served_")}
-    return {"definitions": root / settings.definitions, "home": root / settings.home, "retain": retain, **served}
+    paths = {"definitions": root / settings.definitions, "home": root / settings.home}
+    return {**paths, "retain": retain, "memory": memory, **served}
 
 
 def _in_environment(name: str) -> bool:

@@ -24,6 +24,7 @@ from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamag
 from featurestore.evaluate import Spine
 from featurestore.events import IntArray
 from featurestore.log import EventLog
+from featurestore.memory import usual
 from featurestore.plan import ServicePlan
 from featurestore.provenance import environment, git_commit
 from featurestore.splits import FOLDS, TimeSplit, before
@@ -149,10 +150,11 @@ class TrainingSet:
 
 
 class TrainingSets:
-    """The DuckDB file of training sets, open only while a table is written or read."""
+    """The DuckDB file of training sets, open only while a table is written or read; ``memory`` is DuckDB's, bytes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: int | None = None) -> None:
         self.path = path
+        self._memory = usual() if memory is None else memory
 
     def save(self, table: pa.Table, manifest: Mapping[str, Any], *, replace: bool) -> None:
         """Write one, whole or not at all. The same content under its own name again is no change.
@@ -214,9 +216,9 @@ class TrainingSets:
         deadline = clock.monotonic() + _WAIT_S
         while True:
             try:
-                connection = duckdb.connect(
-                    str(self.path), read_only=read_only, config={"autoinstall_known_extensions": "false"}
-                )
+                limit = f"{self._memory // 1_000_000}MB"
+                config: dict[str, Any] = {"autoinstall_known_extensions": "false", "memory_limit": limit}
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
                 break
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():

@@ -270,6 +270,22 @@ def concatenate(parts: Sequence[Values]) -> Values:
     return Values(kind, np.concatenate(codes), valid, names)
 
 
+def compacted(values: Values) -> Values:
+    """The same values; texts with no more categories than they use."""
+    if values.kind != "str" or values.categories is None or not len(values.categories):
+        return values
+    used = np.zeros(len(values.categories), np.bool_)
+    used[values.data if values.valid is None else values.data[values.valid]] = True
+    code = np.maximum(np.cumsum(used, dtype=np.int32) - 1, 0)
+    return Values("str", np.asarray(code[values.data], np.int32), values.valid, values.categories[used])
+
+
+def sorted_names(texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Categories of texts, and the code of each."""
+    codes, _, names = encode(texts)
+    return names, codes
+
+
 def recode(values: Values, categories: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Codes of a string column in another sorted set of categories that holds all of its own."""
     names = _names(values)

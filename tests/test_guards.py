@@ -10,7 +10,7 @@ import featurestore
 PACKAGE = Path(featurestore.__file__).parent
 FLOORS = (
     ("errors",),
-    ("times", "settings", "exact"),
+    ("times", "settings", "memory", "exact"),
     (
         "values",
         "schema",

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 from running import ENTITIES, Move, Running, compare, expected, logs_of, request, running, service_of, source_of
 from strategies import HOUR, OPERATIONS, SECOND, Asked, Scenario, scenarios
 
 from featurestore import FeatureService, FeatureStore, Source, aggregations, feature, times
-from featurestore.engine import buckets
+from featurestore.engine import buckets, local, portions
 from featurestore.errors import AsOfError, ConflictingRows, IntegerOverflow
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events
+from featurestore.log import segments
 from featurestore.plan import Keyed, ServicePlan, compile_service, outputs_of
 from featurestore.testing.oracle import KNOWN_AT, POSITION, Delivery, Event, Value, ordered
 from featurestore.values import Values, from_list
@@ -150,6 +152,20 @@ def newest(spine: Sequence[Mapping[str, Value]]) -> int:
 @given(scenario=scenarios())
 def test_training_sets_and_lookups_give_what_the_rules_say(scenario: Scenario) -> None:
     hold(scenario)
+
+
+@settings(max_examples=4, deadline=None, phases=EXPLORE, suppress_health_check=list(HealthCheck))
+@given(scenario=scenarios(), reread=st.sampled_from([0, 100]))
+def test_training_sets_made_in_parts_of_a_few_events_give_what_the_rules_say(scenario: Scenario, reread: int) -> None:
+    """Row groups of two rows; portions of a few, read side by side or one after another; values on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "ROW_GROUP", 2)
+        patch.setattr(portions, "AT_ONCE", 3)
+        patch.setattr(portions, "_REREAD", reread)
+        patch.setattr(local, "MANY_ROWS", 1)
+        patch.setattr(local, "_SHARE", 10**10)
+        patch.setattr(buckets, "AT_ONCE", 3)
+        hold(scenario)
 
 
 @pytest.mark.slow

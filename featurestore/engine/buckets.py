@@ -5,23 +5,25 @@ bucket a row falls into, and in how many threads they run, changes no bit of a v
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from featurestore.engine.results import Results
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
 from featurestore.plan import Keyed, RowStep, ServicePlan
-from featurestore.values import Values, concatenate
+from featurestore.values import Values
 from featurestore.view import TableColumns
 
 MANY_ROWS = 1 << 14
-AT_ONCE = 1 << 20
-"""Rows and events of a bucket; an entity that has more is a bucket of its own."""
+AT_ONCE = 1 << 18
+"""Rows and events of a bucket, which then stay in the processor's cache; an entity that has more is one of its own."""
 _INT64_BITS = 63
 
 
@@ -35,16 +37,35 @@ def in_buckets(
     """Evaluate a service as :func:`evaluate` does: windows and labels bucket by bucket, then row features."""
     if len(spine) < MANY_ROWS:
         return evaluate(plan, spine, events, entities, not_finite)
-    made: dict[str, Values] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    results, rows = Results(len(spine)), np.arange(len(spine))
+    with working() as threads:
         for keyed in plan.keyed:
-            run = _Run(of_entity(plan, keyed), keyed, spine, events[keyed.view.name], entities[keyed])
-            parts = list(threads.map(run, run.buckets()))
-            columns = ([part[name] for part, _ in parts] for name in run.plan.outputs)
-            made |= dict(zip(run.plan.outputs, threads.map(run.whole, columns), strict=True))
-            for _, counts in parts:
-                for name, count in counts.items():
-                    not_finite[name] = not_finite.get(name, 0) + count
+            windows = Windows(plan, keyed, spine, rows, events[keyed.view.name], entities[keyed])
+            counted(not_finite, threads.map(windows.filling(results), windows.buckets()))
+    return with_row_features(plan, spine, results, not_finite)
+
+
+@contextmanager
+def working() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as there are processors; after an error nothing more is begun."""
+    threads = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def counted(not_finite: dict[str, int], parts: Iterable[Mapping[str, int]]) -> None:
+    """Add up what parts have counted."""
+    for counts in parts:
+        for name, count in counts.items():
+            not_finite[name] = not_finite.get(name, 0) + count
+
+
+def with_row_features(
+    plan: ServicePlan, spine: Spine, made: Mapping[str, Values], not_finite: dict[str, int]
+) -> Mapping[str, Values]:
+    """All values of a service, of those of its windows and labels."""
     rest = replace(plan, steps=tuple(step for step in plan.steps if isinstance(step, RowStep)), labels=())
     return evaluate(rest, replace(spine, columns={**spine.columns, **made}), {}, {}, not_finite)
 
@@ -65,14 +86,17 @@ class Bucket:
     entities: slice
 
 
-class _Run:
-    """One view's windows for all rows."""
+class Windows:
+    """Windows and labels by one entity, of some rows of the spine; ``entity`` is that of each of them."""
 
-    def __init__(self, plan: ServicePlan, keyed: Keyed, spine: Spine, events: Events, entity: IntArray) -> None:
-        self.plan, self.keyed, self.events = plan, keyed, events
-        self.order = _order(entity, spine.as_of)
-        self.entity, self.as_of = entity[self.order], spine.as_of[self.order]
-        self.position = None if spine.position is None else spine.position[self.order]
+    def __init__(
+        self, plan: ServicePlan, keyed: Keyed, spine: Spine, rows: IntArray, events: Events, entity: IntArray
+    ) -> None:
+        self.plan, self.keyed, self.events = of_entity(plan, keyed), keyed, events
+        order = _order(entity, spine.as_of[rows])
+        self.entity, self.rows = entity[order], rows[order]
+        self.as_of = spine.as_of[self.rows]
+        self.position = None if spine.position is None else spine.position[self.rows]
 
     def buckets(self) -> Iterator[Bucket]:
         """Cut between entities; rows of none are in the first bucket."""
@@ -89,25 +113,21 @@ class _Run:
         if len(edges) == 1:  # no events at all
             yield Bucket(slice(0, len(self.entity)), slice(0, 0))
 
-    def __call__(self, bucket: Bucket) -> tuple[Mapping[str, Values], dict[str, int]]:
-        """Values of a bucket's rows in its order, and how many of them were not finite."""
-        rows, first = bucket.rows, bucket.entities.start
-        position = None if self.position is None else self.position[rows]
-        counts: dict[str, int] = {}
-        spine = Spine(self.as_of[rows], {}, position)
-        events = {self.keyed.view.name: self._part(bucket.entities)}
-        return evaluate(self.plan, spine, events, {self.keyed: self.entity[rows] - first}, counts), counts
+    def filling(self, results: Results) -> Callable[[Bucket], dict[str, int]]:
+        """Evaluate a bucket, put its values among the results, and count how many of them were not finite."""
 
-    def whole(self, parts: list[Values]) -> Values:
-        """Values of all rows, in the order in which they asked."""
-        made = concatenate(parts)
-        data = np.empty_like(made.data)
-        data[self.order] = made.data
-        if made.valid is None:
-            return Values(made.kind, data, None, made.categories, made.entries)
-        valid = np.empty_like(made.valid)
-        valid[self.order] = made.valid
-        return Values(made.kind, data, valid, made.categories, made.entries)
+        def fill(bucket: Bucket) -> dict[str, int]:
+            rows, first = bucket.rows, bucket.entities.start
+            position = None if self.position is None else self.position[rows]
+            counts: dict[str, int] = {}
+            spine = Spine(self.as_of[rows], {}, position)
+            events = {self.keyed.view.name: self._part(bucket.entities)}
+            made = evaluate(self.plan, spine, events, {self.keyed: self.entity[rows] - first}, counts)
+            for name in self.plan.outputs:
+                results.put(name, self.rows[rows], made[name])
+            return counts
+
+        return fill
 
     def _part(self, entities: slice) -> Events:
         events, starts = self.events, self.events.starts[entities.start : entities.stop + 1]

@@ -1,30 +1,121 @@
-"""Run ``evaluate`` on this machine: read the events of the spine's entities from the log, order them, evaluate."""
+"""Run ``evaluate`` on this machine: read the events of the spine's entities from the log, order them, evaluate.
 
-from collections.abc import Callable, Mapping
+What is held at once are the spine, the values, and the events of a portion of the entities in each thread.
+"""
 
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
-from featurestore.definition import Source
-from featurestore.engine.buckets import in_buckets
+from featurestore import values
+from featurestore.definition import Source, SourceBy
+from featurestore.engine.buckets import MANY_ROWS, Windows, counted, in_buckets, with_row_features, working
+from featurestore.engine.portions import Portion, Room, portions_of
+from featurestore.engine.results import Empty, Results, on_disk
 from featurestore.evaluate import Spine
 from featurestore.events import Events, IntArray
-from featurestore.log import EventLog
+from featurestore.log import EventLog, Keys
+from featurestore.memory import usual
 from featurestore.plan import Keyed, ServicePlan
-from featurestore.values import Values
+from featurestore.values import DTYPES, Values
 from featurestore.view import KNOWN_AT, POSITION, events_of
+
+_COPIES = 6
+"""What is made of an event on the way, times what is read of it."""
+_SHARE = 4
+"""Events, and values that are held in memory, take this part of it each."""
+_TEXT_BYTES = 24
 
 
 class LocalEngine:
-    """The default engine."""
+    """The default engine.
+
+    Parameters
+    ----------
+    memory
+        What events and values may take, bytes; by default a part of what the machine has.
+    folder
+        Where values are put that memory does not hold; by default the system's folder for temporary files.
+    """
+
+    def __init__(self, memory: int | None = None, folder: Path | None = None) -> None:
+        self._memory = usual() if memory is None else memory
+        self._folder = folder
 
     def run(
         self, plan: ServicePlan, spine: Spine, log: EventLog, position: int, not_finite: dict[str, int]
     ) -> Mapping[str, Values]:
         """Features of each row, seeing the log up to ``position`` (or up to the spine's own position per row)."""
-        sources = {view.source.name: view.source for view in plan.views}
-        each = spine.position is not None
-        tables = {name: read(one, log, position, with_position=each) for name, one in sources.items()}
-        return over(plan, spine, tables, not_finite)
+        views = [_View(plan, view, spine, log, position) for view in plan.views]
+        cut = [portions_of(one.view, one.keys, log, position, self._room(one.view.source)) for one in views]
+        few = len(spine) < MANY_ROWS and all(len(portions) == 1 for portions, _ in cut) and _sources_once(plan)
+        if few or not len(spine):
+            read_once = zip(views, cut, strict=True)
+            tables = {one.view.source.name: one.read(portions[0]) for one, (portions, _) in read_once}
+            return over(plan, spine, tables, not_finite)
+        results = Results(len(spine), self._empty(plan, len(spine)))
+        with working() as threads:
+            for one, (portions, apart) in zip(views, cut, strict=True):
+                if apart:
+                    counted(not_finite, threads.map(lambda portion, one=one: one.fill(portion, results, map), portions))
+                else:
+                    counted(not_finite, (one.fill(portion, results, threads.map) for portion in portions))
+        return with_row_features(plan, spine, results, not_finite)
+
+    def _room(self, source: Source) -> Room:
+        fields = source.fields.fields
+        read_of_each = sum(_TEXT_BYTES if one.kind == "str" else 8 for one in fields) + 8
+        return Room(self._memory // _SHARE, os.cpu_count() or 1, read_of_each * _COPIES)
+
+    def _empty(self, plan: ServicePlan, rows: int) -> Empty:
+        """Where values are put: on the disk, where they would take too much memory."""
+        if rows * sum(np.dtype(DTYPES[kind]).itemsize + 1 for kind, _ in plan.kinds.values()) <= self._memory // _SHARE:
+            return np.empty
+        return on_disk(self._folder)
+
+
+def _sources_once(plan: ServicePlan) -> bool:
+    """Whether no source is read for two views."""
+    return len({view.source.name for view in plan.views}) == len(plan.views)
+
+
+class _View:
+    """A view's events, read portion by portion, and the windows of all rows into them."""
+
+    def __init__(self, plan: ServicePlan, view: SourceBy, spine: Spine, log: EventLog, position: int) -> None:
+        self.plan, self.view, self.spine, self.log, self.position = plan, view, spine, log, position
+        self.roles = [keyed for keyed in plan.keyed if keyed.view.name == view.name]
+        self.keys = [spine.columns[keyed.columns[0]] for keyed in self.roles]
+
+    def read(self, portion: Portion) -> pa.Table:
+        """Events of a portion's keys."""
+        each = self.spine.position is not None
+        return read(self.view.source, self.log, self.position, with_position=each, keys=portion.keys)
+
+    def fill(self, portion: Portion, results: Results, mapped: Callable[..., Iterable[Any]]) -> dict[str, int]:
+        """Put the values of a portion's rows, bucket by bucket; counts those that were not finite."""
+        counts: dict[str, int] = {}
+        table = self.read(portion)
+        for piece in portion.pieces(self.keys, len(table)):
+            for windows in self._windows(piece, table):
+                counted(counts, mapped(windows.filling(results), windows.buckets()))
+        return counts
+
+    def _windows(self, piece: Portion, table: pa.Table) -> list[Windows]:
+        asked = [
+            [values.compacted(self.spine.columns[name].take(rows)) for name in keyed.columns]
+            for keyed, rows in zip(self.roles, piece.rows, strict=True)
+        ]
+        events, entities = events_of(self.view, table if piece.keys is None else piece.keys.within(table), asked)
+        return [
+            Windows(self.plan, keyed, self.spine, rows, events, entity)
+            for keyed, rows, entity in zip(self.roles, piece.rows, entities, strict=True)
+            if len(rows)
+        ]
 
 
 def over(
@@ -61,10 +152,13 @@ def gather(
     return events, entities
 
 
-def read(source: Source, log: EventLog, position: int | None, *, with_position: bool = False) -> pa.Table:
-    """Events of a source up to a position, with ``__known_at``."""
+def read(
+    source: Source, log: EventLog, position: int | None, *, with_position: bool = False, keys: Keys | None = None
+) -> pa.Table:
+    """Events of a source up to a position, with ``__known_at``; of some keys, or all."""
     columns = [*source.fields.names, KNOWN_AT, *([POSITION] if with_position else [])]
-    return log.read(source.name, columns=columns, position=position, schema=source.fields.arrow(), encode_strings=True)
+    schema = source.fields.arrow()
+    return log.read(source.name, columns=columns, position=position, schema=schema, encode_strings=True, keys=keys)
 
 
 def _key_columns(spine: Spine, keyed: Keyed) -> list[Values]:

@@ -2,7 +2,20 @@
 
 from featurestore.log.catalogue import PartRecord
 from featurestore.log.event_log import EventLog
+from featurestore.log.groups import Group, Keys
 from featurestore.log.load import Kind, Load
 from featurestore.log.segments import KNOWN_AT, PART, POSITION, Origin, Segment
 
-__all__ = ["KNOWN_AT", "PART", "POSITION", "EventLog", "Kind", "Load", "Origin", "PartRecord", "Segment"]
+__all__ = [
+    "KNOWN_AT",
+    "PART",
+    "POSITION",
+    "EventLog",
+    "Group",
+    "Keys",
+    "Kind",
+    "Load",
+    "Origin",
+    "PartRecord",
+    "Segment",
+]

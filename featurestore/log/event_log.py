@@ -16,6 +16,7 @@ import pyarrow as pa
 from featurestore.errors import NotMaterialized, StoreDamaged
 from featurestore.log import scan, segments, upkeep
 from featurestore.log.catalogue import Catalogue, PartRecord
+from featurestore.log.groups import Group, Keys, groups_of
 from featurestore.log.load import Kind, Load
 from featurestore.log.lock import WriterLock
 from featurestore.log.segments import POSITION, Origin, Segment
@@ -162,6 +163,7 @@ class EventLog:
         part: str | None = None,
         encode_strings: bool = False,
         undamaged: bool = False,
+        keys: Keys | None = None,
     ) -> pa.Table:
         """Events published up to a position, segment after segment, each in its own order.
 
@@ -180,6 +182,9 @@ class EventLog:
             Give strings as ``dictionary<int32, string>`` where values repeat: three times as fast there.
         undamaged
             Leave out damaged files instead of raising.
+        keys
+            Only rows from the first of these keys to the last, and of them no more than lie near one; where segments
+            are in order of the key, the rest of their files is not read.
 
         Raises
         ------
@@ -197,9 +202,18 @@ class EventLog:
             names = scan.every_column(known) if columns is None else list(columns)
             readable = [one for one in found if segments.verify(one)] if undamaged else found
             codes = scan.coded(readable) if encode_strings else frozenset[str]()
-            tables = [scan.rows_of(one, names, known, position, part, codes) for one in readable]
+            tables = [scan.rows_of(one, names, known, position, part, codes, keys) for one in readable]
             types = [(name, scan.target_type(name, known, codes)) for name in names]
             return pa.concat_tables([pa.schema(types).empty_table(), *tables])
+
+        return self._steady(attempt)
+
+    def groups(self, source: str, keys: Keys, *, position: int | None = None) -> list[Group]:
+        """Row groups that a read of these keys looks at."""
+
+        def attempt() -> list[Group]:
+            found = self._visible(source, position, None, None)
+            return [group for one in found if scan.schema_of(one) for group in groups_of(one, keys)]
 
         return self._steady(attempt)
 

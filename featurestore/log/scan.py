@@ -1,4 +1,4 @@
-"""Reading segments: the columns asked for, of the types of one schema, up to a position."""
+"""Reading segments: the columns asked for, of the types of one schema, up to a position, of some keys alone."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
+from featurestore.log.groups import Keys, groups_of
 from featurestore.log.segments import ENCODED, KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
 
 
@@ -17,12 +18,17 @@ def rows_of(
     position: int | None,
     part: str | None,
     codes: Collection[str],
+    keys: Keys | None = None,
 ) -> pa.Table:
-    """Columns of a segment's rows up to a position and of a part."""
+    """Columns of a segment's rows up to a position, of a part and of some keys."""
     later = position is not None and not within(segment, position)
     mixed = part is not None and segment.part is None
-    extra = [name for name, needed in ((POSITION, later), (PART, mixed)) if needed and name not in names]
-    table = read(segment, [*names, *extra], schema=schema, codes=codes)
+    needed = [(POSITION, later), (PART, mixed), *([] if keys is None else [(keys.column, True)])]
+    wanted = [*names, *(name for name, needs in needed if needs and name not in names)]
+    if keys is None:
+        table = read(segment, wanted, schema=schema, codes=codes)
+    else:
+        table = _of_keys(segment, wanted, schema, codes, keys)
     if later:
         table = table.filter(pc.less_equal(table.column(POSITION), position))
     if mixed:
@@ -35,10 +41,18 @@ def within(segment: Segment, position: int) -> bool:
     return segment.last_position is not None and segment.last_position <= position
 
 
-def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, codes: Collection[str] = ()) -> pa.Table:
+def read(
+    segment: Segment,
+    columns: Sequence[str],
+    *,
+    schema: pa.Schema,
+    codes: Collection[str] = (),
+    group: int | None = None,
+) -> pa.Table:
     """Read columns of a segment, in the order asked; those of ``schema`` that it lacks are null.
 
-    Strings of the columns ``codes`` are given as ``dictionary<int32, string>``.
+    Strings of the columns ``codes`` are given as ``dictionary<int32, string>``. One row ``group`` is read by the thread
+    that asks, all of them by many.
 
     Raises
     ------
@@ -55,14 +69,31 @@ def read(segment: Segment, columns: Sequence[str], *, schema: pa.Schema, codes: 
     encoded = [name for name in there if types[name] == ENCODED]
     try:
         with pq.ParquetFile(segment.path, read_dictionary=encoded, page_checksum_verification=True) as file:
-            table = file.read(columns=there)
+            if group is None:
+                table = file.read(columns=there)
+            else:
+                table = file.read_row_group(group, columns=there, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise damaged([segment], str(error)) from error
+    rows = len(table) if there else _rows(segment, group)
     arrays = [
-        _conform(table.column(name), kind, segment, name) if name in held.names else _filled(segment, name, kind)
+        _conform(table.column(name), kind, segment, name) if name in held.names else _filled(segment, name, kind, rows)
         for name, kind in types.items()
     ]
     return pa.table(arrays, names=list(types))
+
+
+def _of_keys(
+    segment: Segment, columns: Sequence[str], schema: pa.Schema, codes: Collection[str], keys: Keys
+) -> pa.Table:
+    """Rows between the first and the last key, of the row groups that may hold one: no more is held at once."""
+    types = [(name, target_type(name, schema, codes)) for name in columns]
+    tables = [pa.schema(types).empty_table()]
+    schema_of(segment)  # a damaged file is told before its row groups are looked at
+    for group in groups_of(segment, keys):
+        table = read(segment, columns, schema=schema, codes=codes, group=group.number)
+        tables.append(table if group.lies_within(keys.asked) else keys.within(table))
+    return pa.concat_tables(tables)
 
 
 def every_column(schema: pa.Schema) -> list[str]:
@@ -142,10 +173,17 @@ def common_schema(found: Sequence[Segment], schema: pa.Schema | None = None) -> 
         ) from error
 
 
-def _filled(segment: Segment, name: str, kind: pa.DataType) -> pa.Array:
+def _rows(segment: Segment, group: int | None) -> int:
+    if group is None:
+        return segment.rows
+    with pq.ParquetFile(segment.path) as file:
+        return int(file.metadata.row_group(group).num_rows)
+
+
+def _filled(segment: Segment, name: str, kind: pa.DataType, rows: int) -> pa.Array:
     if name == POSITION and segment.first_position is not None:
-        return pa.repeat(pa.scalar(segment.first_position, pa.int64()), segment.rows)
-    return pa.nulls(segment.rows, kind)
+        return pa.repeat(pa.scalar(segment.first_position, pa.int64()), rows)
+    return pa.nulls(rows, kind)
 
 
 def _conform(array: pa.ChunkedArray, kind: pa.DataType, segment: Segment, name: str) -> pa.ChunkedArray:

@@ -27,6 +27,9 @@ class FeatureStore(Declared, Data, Proof):
         default it keeps all.
     keeping
         How much a server keeps of what it serves.
+    memory
+        How much memory a training set may take while it is built, bytes; by default half of what the machine, or its
+        container, has. More data than that is worked on in parts.
 
     Raises
     ------
@@ -41,4 +44,5 @@ class FeatureStore(Declared, Data, Proof):
         found = settings.load(folder)
         retain = None if found["retain"] is None else times.format_duration(found["retain"])
         keeping = Keeping(found["served_sample"], found["served_retain"], found["served_max_mb"])
-        return cls(found["definitions"], found["home"], clock=clock, root=folder, retain=retain, keeping=keeping)
+        kept = {"retain": retain, "keeping": keeping, "memory": found["memory"]}
+        return cls(found["definitions"], found["home"], clock=clock, root=folder, **kept)

@@ -88,7 +88,7 @@ class Features(Home):
             position=position,
             given=spine,
             log=self.log,
-            engine=LocalEngine(),
+            engine=LocalEngine(self._memory, self.home),
             sets=self._training_sets_folder(),
             fingerprint=self.registry.service_fingerprints[service],
             fingerprints={one: self.registry.fingerprints[one] for one in plan.service.outputs},

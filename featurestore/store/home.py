@@ -26,6 +26,7 @@ from featurestore.errors import (
 from featurestore.forgotten import Forgotten
 from featurestore.log import EventLog
 from featurestore.lookup import Prepared
+from featurestore.memory import usual
 from featurestore.models import Models
 from featurestore.monitoring.recorder import Keeping
 from featurestore.monitoring.served_log import ServedLog
@@ -50,6 +51,7 @@ class Home:
         root: str | Path = ".",
         retain: str | None = None,
         keeping: Keeping = Keeping(),  # noqa: B008 - frozen
+        memory: int | None = None,
     ) -> None:
         self.root = Path(root).resolve()
         self.home = Path(home)
@@ -62,7 +64,8 @@ class Home:
             name: compile_service(one, self.registry.outputs) for name, one in self.registry.services.items()
         }
         self._prepared: dict[str, Prepared] = {}
-        self._training_sets = TrainingSets(self.home / "training_sets.duckdb")
+        self._memory = usual() if memory is None else memory
+        self._training_sets = TrainingSets(self.home / "training_sets.duckdb", memory=self._memory)
 
     def now(self) -> int:
         """Microseconds UTC of the store's clock."""
