@@ -18,7 +18,7 @@ from featurestore.values import Values
 
 KNOWN_AT = "__known_at"
 POSITION = "__position"
-MANY_EVENTS = 1 << 20
+MANY_EVENTS = 1 << 16
 
 
 def events_of(view: SourceBy, table: pa.Table, asked: Sequence[Sequence[Values]]) -> tuple[Events, list[IntArray]]:

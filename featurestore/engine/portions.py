@@ -77,7 +77,7 @@ def portions_of(
     at_once = min(AT_ONCE, room.events)
     while at_once <= min(room.events, total):
         parts = _cut(asked, _between(groups, at_once))
-        if _looked_at(groups, parts) <= _REREAD * total:
+        if _looked_at(groups, parts) <= _REREAD * total and all(_fits(groups, part, at_once) for part in parts):
             return _portions(column, parts, roles), True
         at_once *= 2
     return _portions(column, _evenly(asked, -(-total // room.alone)), roles), False
@@ -115,6 +115,12 @@ def _evenly(asked: Array, many: int) -> list[Array]:
 def _looked_at(groups: Sequence[Group], parts: Sequence[Array]) -> int:
     """Rows of the row groups that the parts look at, all together."""
     return sum(group.rows for part in parts for group in groups if group.meets(part))
+
+
+def _fits(groups: Sequence[Group], part: Array, at_once: int) -> bool:
+    """Whether it is of so many events, or of one row group: not where none of them is in order of the key."""
+    inside = [group.rows for group in groups if group.least != group.greatest and group.lies_within(part)]
+    return sum(inside) <= max(at_once, *inside, 0)
 
 
 def _portions(column: str, parts: Sequence[Array], roles: Sequence[Values]) -> list[Portion]:
