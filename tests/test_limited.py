@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from limited import ROWS, fill
 
-EVENTS = 8_000_000
+EVENTS = 6_000_000
 OF_EVENTS = EVENTS * 32  # bytes of what is read: customer, two instants, amount
 LEAST, PLENTY = 100_000_000, 10**10
 

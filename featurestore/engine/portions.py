@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def portions_of(
     at_once = min(AT_ONCE, room.events)
     while at_once <= min(room.events, total):
         parts = _cut(asked, _between(groups, at_once))
-        if _looked_at(groups, parts) <= _REREAD * total and all(_fits(groups, part, at_once) for part in parts):
+        if _looked_at(groups, parts) <= _REREAD * total and _out_of_order(groups) <= at_once:
             return _portions(column, parts, roles), True
         at_once *= 2
     return _portions(column, _evenly(asked, -(-total // room.alone)), roles), False
@@ -117,10 +117,14 @@ def _looked_at(groups: Sequence[Group], parts: Sequence[Array]) -> int:
     return sum(group.rows for part in parts for group in groups if group.meets(part))
 
 
-def _fits(groups: Sequence[Group], part: Array, at_once: int) -> bool:
-    """Whether it is of so many events, or of one row group: not where none of them is in order of the key."""
-    inside = [group.rows for group in groups if group.least != group.greatest and group.lies_within(part)]
-    return sum(inside) <= max(at_once, *inside, 0)
+def _out_of_order(groups: Sequence[Group]) -> int:
+    """Rows of segments that are not in order of the key: each portion may have to hold them all."""
+    rows = 0
+    for _, of_segment in groupby(groups, lambda one: one.path):
+        own = list(of_segment)
+        if any(one.least is None for one in own) or any(two.least < one.greatest for one, two in pairwise(own)):
+            rows += sum(one.rows for one in own)
+    return rows
 
 
 def _portions(column: str, parts: Sequence[Array], roles: Sequence[Values]) -> list[Portion]:

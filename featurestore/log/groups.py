@@ -28,15 +28,15 @@ class Keys:
     asked: Array
 
     def within(self, table: pa.Table) -> pa.Table:
-        """Rows of a table between the first and the last key; where they lie together nothing is copied."""
+        """Rows of a table between the first and the last key; where they are most of it nothing is copied."""
         return pa.Table.from_batches([self._within(one) for one in table.to_batches()], table.schema)
 
     def _within(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         kept = self._between(batch.column(self.column))
         places = np.flatnonzero(kept.to_numpy(zero_copy_only=False))
-        if len(places) and places[-1] - places[0] + 1 > len(places):
-            return batch.filter(kept)
-        return batch.slice(int(places[0]) if len(places) else 0, len(places))
+        if 2 * len(places) > len(batch) and places[-1] - places[0] + 1 == len(places):
+            return batch.slice(int(places[0]), len(places))
+        return batch.filter(kept)  # a copy: what is left out is not held
 
     def _between(self, column: pa.Array) -> pa.Array:
         first, last = self.asked[0], self.asked[-1]
@@ -49,8 +49,9 @@ class Keys:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Rows of a row group, and the least and greatest key in it; ``None`` where the file does not say."""
+    """Rows of a row group of a file, and the least and greatest key in it; ``None`` where the file does not say."""
 
+    path: Path
     number: int
     rows: int
     least: Any
@@ -83,5 +84,5 @@ def _groups(path: Path, column: str) -> Sequence[Group]:
         group = metadata.row_group(number)
         found = None if place is None else group.column(place).statistics
         least, greatest = (found.min, found.max) if found is not None and found.has_min_max else (None, None)
-        groups.append(Group(number, group.num_rows, least, greatest))
+        groups.append(Group(path, number, group.num_rows, least, greatest))
     return groups
