@@ -17,6 +17,8 @@ from featurestore.spool import Spool, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
 MOST_RUNS = 4
+LONG_TAIL = 10_000
+"""Events of a tail that a load makes a run of though it has no other for the view."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ def stale(one: Wanted, states: Mapping[str, ViewState]) -> str:
     if state.horizon is not None and (one.horizon is None or one.horizon < state.horizon):
         return "a lookup may look further back"
     return "many runs" if len(state.runs) >= MOST_RUNS else ""
+
+
+def long_tail(one: Wanted, log: EventLog, states: Mapping[str, ViewState]) -> bool:
+    """Whether the view's tail is worth a run: many events, and a tenth of all or more."""
+    taken = states[one.view.name].tail_from if one.view.name in states else 0
+    segments = log.segments(one.view.source.name)
+    rows = sum(seg.rows for seg in segments if seg.origin == "ingest" and (seg.last_position or 0) > taken)
+    return rows >= LONG_TAIL and 10 * rows >= sum(seg.rows for seg in segments)
 
 
 def fill(

@@ -137,8 +137,8 @@ class _Loading:
         self.log, self.online = log, online
         # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
         self.expected = log.taken_over
-        states = online.views()
-        self.stale = {one.view.name: filling.stale(one, states) for one in wanted}
+        self.states = online.views()
+        self.stale = {one.view.name: filling.stale(one, self.states) for one in wanted}
         self.found: list[Arrived] = []
         self.written: dict[str, Spool] = {}
         self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
@@ -152,7 +152,8 @@ class _Loading:
                 self.found.append(arrived(source, self.log, self.online, self.terms, self.folder))
         self.keys = {source.name: self._keys_of(source) for source in self.sources}
         state = self.online.state()
-        if any(map(self._touches, self.found)) or any(self.stale.values()) or any(map(self._keys_anew, self.sources)):
+        views = any(self.stale.values()) or any(map(self._appended, self.wanted))
+        if views or any(map(self._touches, self.found)) or any(map(self._keys_anew, self.sources)):
             published = self._load()
             if published is None:
                 return None
@@ -165,6 +166,10 @@ class _Loading:
 
     def _touches(self, one: Arrived) -> bool:
         return bool(one.rows or one.parts or one.bad or self.terms.rebuild)
+
+    def _appended(self, one: Wanted) -> bool:
+        """Whether a view has a tail that is better a run: many events, in proportion to those that loads wrote."""
+        return filling.long_tail(one, self.log, self.states)
 
     def _load(self) -> State | None:
         """Write, then publish; whatever fails before leaves nothing."""
@@ -250,7 +255,7 @@ class _Loading:
         for one in self.wanted:
             name, source = one.view.name, one.view.source
             whole = bool(self.stale[name]) or rebuild
-            if whole or source.name in grown:
+            if whole or source.name in grown or self._appended(one):
                 self.progress(f"filling online view {name}")
                 found = self._found_of(source)
                 views[name], old = filling.fill(

@@ -5,6 +5,7 @@ ranges follow one another.
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -55,8 +56,9 @@ class Spool:
             self._held.append(table)
             return
         if self._writer is None:
-            self._path = Path(tempfile.mkstemp(dir=self.folder)[1])
-            self._file = pa.OSFile(str(self._path), "wb")
+            handle, path = tempfile.mkstemp(dir=self.folder)
+            os.close(handle)
+            self._path, self._file = Path(path), pa.OSFile(path, "wb")
             self._writer = pa.ipc.new_stream(self._file, table.schema)
         for one in (*self._held, table):
             self._writer.write_table(one)

@@ -242,3 +242,27 @@ def test_a_column_that_may_not_be_null_any_more_is_refused_where_it_is(tmp_path:
     stricter = Source("payments", schema=Stricter, path="data/*.csv", event_time="event_time", key="id")
     with pytest.raises(SchemaChanged, match="'customer' may not be null any more, and is null in 1 events"):
         open_store([service(stricter)]).materialize()
+
+
+def test_a_long_tail_becomes_a_run(open_store: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featurestore.filling.LONG_TAIL", 20)
+    store = open_store([service(ingested)])
+
+    def ingest(one: int) -> None:
+        store.ingest("payments", [{"id": f"p{one}", "customer": "c1", "event_time": clock.now, "amount": 1.0}])
+        clock.advance(seconds=1)
+
+    for one in range(19):
+        ingest(one)
+    store.materialize()
+    ((view, state),) = store.online.views().items()
+    assert state.runs == ()
+    ingest(19)
+    done = store.materialize()
+    state = store.online.views()[view]
+    assert (len(state.runs), state.tail_from, done.position) == (1, 20, 20)
+    assert number(store, "c1") == 20
+    ingest(20)
+    store.materialize()
+    assert store.online.views()[view] == state
+    assert number(store, "c1") == 21
