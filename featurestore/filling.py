@@ -129,11 +129,13 @@ def fill(
 def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], folder: Path) -> Iterator[pa.Table]:
     """All events, each entity's in one table."""
     spool = Spool(folder)
-    for table in chain([held], new):
-        spool.add(table)
-    column = view.key_columns[0]
-    yield from ranges(spool, column, view.source.fields[column].kind)
-    spool.close()
+    try:
+        for table in chain([held], new):
+            spool.add(table)
+        column = view.key_columns[0]
+        yield from ranges(spool, column, view.source.fields[column].kind)
+    finally:
+        spool.close()
 
 
 def _since(table: pa.Table, event_time: str, horizon: int | None) -> pa.Table:

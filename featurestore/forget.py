@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore import carriers, filling, keys
+from featurestore import carriers, filling, keys, spool
 from featurestore.definition import Entity, Source
 from featurestore.errors import RequestError
 from featurestore.filling import Wanted
@@ -127,12 +127,12 @@ def _fill(views: Sequence[Wanted], log: EventLog, online: OnlineStore, at: int) 
     try:
         online.begin_load(load.id)
         states, replaced = {}, list[int]()
-        for one in views:
-            name = one.view.name
-            states[name], old = filling.fill(
-                one, (), load.id, log, online, whole=True, bulk=True, arrive=False, folder=log.folder
-            )
-            replaced += old
+        with spool.folder_of(log.folder / "spool") as folder:
+            for one in views:
+                states[one.view.name], old = filling.fill(
+                    one, (), load.id, log, online, whole=True, bulk=True, arrive=False, folder=folder
+                )
+                replaced += old
         online.publish_load(load.id, views=states, replaces=replaced, tail_upto=log.taken_over, advances=False)
     finally:
         online.abandon(load.id)
