@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import feast, growth, lookups, over_http, report, startup, training_sets
+from benchmarks import feast, growth, lookups, materialize, over_http, report, startup, training_sets
 from benchmarks.data import Size
 from benchmarks.report import Section
 from benchmarks.training_sets import RIVALS
@@ -87,6 +87,10 @@ def _feast(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return feast.feast(folder, size, given.requests, given.seconds, given.rounds, given.patience)
 
 
+def _materialize(folder: Path, size: Size, given: argparse.Namespace) -> Section:  # noqa: ARG001 - as all of them
+    return materialize.loads(folder, size)
+
+
 def _startup(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return startup.start(folder, size.entities, given.rounds)
 
@@ -101,6 +105,7 @@ BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "hot-key": _hot_key,
     "lookup": _lookup,
     "http": _http,
+    "materialize": _materialize,
     "startup": _startup,
     "growth": _growth,
     "feast": _feast,

@@ -33,6 +33,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's own names shall shadow nobody's
 
 from benchmarks import data
+from benchmarks.report import Section
 
 BATCH = 1_000
 DEFINITIONS = Path(__file__).with_name("definitions") / "keyed.py"
@@ -74,6 +75,34 @@ def measure(folder: Path, events: int, entities: int, new: int, requests: int) -
     steps["HTTP ingest singly"] = apart(posted, folder, first + BATCH * (count + 1), 1, requests)
     steps["materialize what was ingested"] = apart(load, folder)
     return {"events": events, "entities": entities, "load": round(os.getloadavg()[0], 1), "steps": steps}
+
+
+def loads(folder: Path, size: data.Size) -> Section:
+    """The steps as a table of the page."""
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        told = measure(Path(own) / "project", size.events, size.entities, new=size.events // 100, requests=1_000)
+    return Section(
+        "materialize",
+        f"{size.events:,} events of {size.entities:,} entities, each with a key of its own; the processor's time is of "
+        "all threads, of HTTP the client's.",
+        ("", "events", "seconds", "events/s", "CPU, s", "p50", "p99", "memory, MB"),
+        [
+            (
+                name if name.startswith(("DuckDB", "SQLite")) else f"**{name}**",
+                f"{step['events']:,}",
+                f"{step['seconds']:.2f}",
+                f"{step['events_per_s']:,}",
+                f"{step['cpu_s']:.1f}",
+                *(f"{step[key]:.3g} ms" if key in step else "" for key in ("p50_ms", "p99_ms")),
+                f"{step['peak_mb']:,}",
+            )
+            for name, step in told["steps"].items()
+        ],
+        told,
+        "Stages of the first load, seconds: "
+        + ", ".join(f"{stage} {taken:.1f}" for stage, taken in told["steps"]["materialize"]["stages"].items())
+        + ".",
+    )
 
 
 def apart(step: Callable[..., Row], *given: Any) -> Row:
