@@ -155,7 +155,7 @@ def structures() -> dict[str, Node]:
     trees: dict[str, Node] = {}
     for column in ("amount", "units", "big"):
         trees[f"{column}_change"] = Reduce("max", Col(column), change="units")
-        trees[f"{column}_change_sum"] = Reduce("sum", Op("//", (Col(column), Lit(4))), COLUMNS[column], change="units")
+        trees[f"{column}_change_sum"] = Reduce("sum", Op("//", (Col(column), Lit(64))), COLUMNS[column], change="units")
     for name in ("mean", "std", "min", "max", "count", "last"):
         trees[f"gap_{name}"] = Reduce(name, Col("event_time"), change="seconds")
     for name in ("sum", "mode", "first", "count"):

@@ -202,8 +202,8 @@ def test_ties_in_another_order_online_are_found(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_wrong_only_now_and_then_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, real = itertools.count(), evaluate
 
-    def now_and_then(*given: Any) -> Any:
-        made = real(*given)
+    def now_and_then(*given: Any, **named: Any) -> Any:
+        made = real(*given, **named)
         wrong = next(calls) == 40
         return Made({name: from_list("float", [-7.0] * len(one)) for name, one in made.items()}) if wrong else made
 
