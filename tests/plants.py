@@ -14,7 +14,7 @@ from mutations import CHECK, KEPT, LEAKS, ORACLE, SERVED, VERIFY
 from pytest import MonkeyPatch  # noqa: PT013  # a type here, and nothing else
 from strategies import HOUR, SECOND
 
-from featurestore import arrivals, events, fold, ingest, keys, lookup, unpacking, visibility
+from featurestore import arrivals, events, fold, handful, ingest, keys, lookup, unpacking, visibility
 from featurestore.column import Column
 from featurestore.engine import buckets, local
 from featurestore.evaluate import Spine
@@ -233,7 +233,10 @@ def single_precision_online(patch: MonkeyPatch) -> None:
     def single(one: Values) -> Values:
         return one if one.kind != "float" else Values("float", one.data.astype("f4").astype("f8"), one.valid)
 
-    patch.setattr(lookup, "evaluate", lambda *given: Made({name: single(one) for name, one in real(*given).items()}))
+    def evaluate(*given: Any, **named: Any) -> Made:
+        return Made({name: single(one) for name, one in real(*given, **named).items()})
+
+    patch.setattr(lookup, "evaluate", evaluate)
 
 
 # S: rules broken for both callers, in the one place that holds them
@@ -255,6 +258,7 @@ def arrival_ignored(patch: MonkeyPatch) -> None:
     real = arrivals.known_at
     patch.setattr(arrivals, "known_at", lambda source, table, _: real(source, table, None))
     patch.setattr(ingest, "known_at", lambda source, table, _: real(source, table, None))
+    patch.setattr(handful, "read", lambda rows, source: None)  # noqa: ARG005 - few rows go the way of many
 
 
 @plant("S2", "the delay is ignored", ORACLE, LEAKS)
