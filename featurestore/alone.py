@@ -15,7 +15,7 @@ from featurestore.spans import Spans
 from featurestore.values import Values
 from featurestore.visibility import few_ranges, in_order
 
-_FOLDS: Mapping[str, Callable[[Spans], Values]] = {
+FOLDS: Mapping[str, Callable[[Spans], Values]] = {
     "count": fold.count,
     "sum": fold.total,
     "mean": fold.mean,
@@ -38,11 +38,11 @@ class OneRow:
     def reduced(self, feature: WindowFeature) -> Values | None:
         """Value of each of a feature's windows; ``None`` if it is not that plain."""
         function = feature.function
-        if type(function) is not Reduction or function.reduction not in _FOLDS:
+        if type(function) is not Reduction or function.reduction not in FOLDS:
             return None
         look = (function.column, feature.windows, feature.offset)
         spans = self._spans[look] if look in self._spans else self._look(function.column, feature)
-        return None if spans is None else _FOLDS[function.reduction](spans)
+        return None if spans is None else FOLDS[function.reduction](spans)
 
     def _look(self, column: str, feature: WindowFeature) -> Spans | None:
         times, values, found = self._times, self._events.columns[column], None

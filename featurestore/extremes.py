@@ -39,7 +39,7 @@ def _by_blocks(ufunc: np.ufunc, spans: Spans) -> Values:
 def _extreme(ufunc: np.ufunc, extreme: Callable[..., Any], spans: Spans) -> Values:
     values = spans.values
     if spans.few and values.kind in ("bool", "int", "float"):
-        return scalars(values.kind, [extreme(part) if part else None for part in spans.parts()])
+        return scalars(values.kind, spans.extremes(extreme))
     counts = spans.counts
     if spans.few:
         found = np.array([extreme(part, default=0) for part in spans.parts()], values.data.dtype)

@@ -6,7 +6,6 @@ none can change a bit.
 
 import math
 from collections.abc import Callable, Iterable
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from featurestore import longranges
 from featurestore.errors import IntegerOverflow
 from featurestore.exact import ExactSums, two_product, two_sum
-from featurestore.spans import Array, IntArray, Spans, paired
+from featurestore.spans import Array, IntArray, Spans, integers, paired
 from featurestore.values import FEW, Values, masked, nulls, scalars
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -29,7 +28,7 @@ _ERROR = 2.0**-97
 def count(spans: Spans) -> Values:
     """Count the values; 0 on an empty range."""
     if spans.few:
-        return scalars("int", [hi - lo for lo, hi in spans.pairs], nullable=False)
+        return scalars("int", spans.lengths, nullable=False)
     return lengths(spans.lo, spans.hi)
 
 
@@ -50,7 +49,7 @@ def total(spans: Spans) -> Values:
     if spans.values.kind == "float":
         return finite_scalars(spans.float_sums) if spans.few else finite(spans.float_sums)
     if spans.few:
-        return int64_sums([sum(part) for part in spans.parts()])
+        return _int64_sums(spans.whole_sums)
     high, low = spans.integer_sums
     top = high + (low >> 32)
     beyond = np.flatnonzero((top < -(2**31)) | (top >= 2**31))
@@ -59,14 +58,7 @@ def total(spans: Spans) -> Values:
     return Values("int", (high << 32) + low)
 
 
-def int64_sums(sums: list[int]) -> Values:
-    """Sums of integers.
-
-    Raises
-    ------
-    IntegerOverflow
-        If one does not fit int64.
-    """
+def _int64_sums(sums: list[int]) -> Values:
     outside = [one for one in sums if not -(2**63) <= one < 2**63]
     if outside:
         raise _overflow(outside[0], len(outside), len(sums))
@@ -83,10 +75,8 @@ def _overflow(worst: int, many: int, ranges: int) -> IntegerOverflow:
 def mean(spans: Spans) -> Values:
     """Sum divided by count; null on an empty range. Integers: the exact quotient, correctly rounded."""
     if spans.few:
-        sums = spans.float_sums if spans.values.kind == "float" else [sum(part) for part in spans.parts()]
-        return finite_scalars(
-            [one / len(part) if part else None for one, part in zip(sums, spans.parts(), strict=True)]
-        )
+        sums = spans.float_sums if spans.values.kind == "float" else spans.whole_sums
+        return finite_scalars([one / many if many else None for one, many in zip(sums, spans.lengths, strict=True)])
     counts = spans.counts
     if spans.values.kind == "float":
         with np.errstate(all="ignore"):
@@ -229,23 +219,11 @@ def _outside(data: FloatArray) -> Array:
 
 
 def _few_variances(spans: Spans, ddof: int) -> list[float | None]:
-    """Variances by differences of integer prefix sums of the values and of their squares."""
-    whole, scale = integers(spans.once("items", spans.values.data.tolist))
-    sums = [0, *accumulate(whole)]
-    squares = [0, *accumulate(one * one for one in whole)]
+    sums, squares, scale = spans.powers
     return [
-        _quotient(hi - lo, sums[hi] - sums[lo], squares[hi] - squares[lo], scale, ddof)
-        if hi - lo > max(ddof, 0)
-        else None
-        for lo, hi in spans.pairs
+        _quotient(n, total_sum, square_sum, scale, ddof) if n > max(ddof, 0) else None
+        for n, total_sum, square_sum in zip(spans.lengths, sums, squares, strict=True)
     ]
-
-
-def integers(items: list[Any]) -> tuple[list[int], int]:
-    """Numbers as integers, all of them multiplied by one power of two."""
-    ratios = [one.as_integer_ratio() for one in items]
-    scale = max((denominator for _, denominator in ratios), default=1)
-    return [numerator * (scale // denominator) for numerator, denominator in ratios], scale
 
 
 def _quotient(n: int, total_sum: int, squares: int, scale: int, ddof: int) -> float:

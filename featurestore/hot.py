@@ -6,24 +6,25 @@ exactly, and rounded once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from featurestore import extremes, fold
+from featurestore.alone import FOLDS
 from featurestore.arithmetic import NUMBERS
 from featurestore.definition import Reduction, WindowFeature
 from featurestore.events import Events, IntArray
 from featurestore.exact import ExactSums, exact_integers, two_product
 from featurestore.spans import Spans, spans_of
-from featurestore.values import Values, scalars
+from featurestore.values import Values
 from featurestore.visibility import Edge, edges
 
+REDUCTIONS = frozenset(FOLDS) - {"nunique"}
 MANY_EVENTS = 1 << 13
-MOST_EVENTS = 1 << 22
+MOST_EVENTS = 1 << 21
 Edges = tuple[Edge, Edge, Sequence[Edge | None]]
 
 
@@ -94,7 +95,7 @@ class HotRow:
 
     def __init__(self, as_of: int, entity: int, parts: Sequence[Part]) -> None:
         self._as_of, self._nobody, self._parts = as_of, entity < 0, parts
-        self._seen: dict[Any, _Seen] = {}
+        self._seen: dict[Any, Together] = {}
 
     def reduced(self, feature: WindowFeature) -> Values:
         """Value of each window of a plain reduction of the kept columns."""
@@ -103,75 +104,54 @@ class HotRow:
         if look not in self._seen:
             looked = edges(self._as_of, feature.windows, feature.offset, inclusive=feature.view.source.inclusive)
             spans = [one.spans(reduction.column, looked, nobody=self._nobody) for one in self._parts]
-            self._seen[look] = _Seen([span for of_part in spans for span in of_part])
+            self._seen[look] = Together([span for of_part in spans for span in of_part])
         return FOLDS[reduction.reduction](self._seen[look])
 
 
-class _Seen:
-    """Ranges of one window after another, some for each of several parts of the events."""
+class Together(Spans):
+    """Few ranges, each of several pieces: one of each of ``spans``. What folds ask is put together from theirs."""
+
+    __slots__ = ("_spans",)
 
     def __init__(self, spans: Sequence[Spans]) -> None:
-        self.spans = spans
-        self.kind = spans[0].values.kind
+        super().__init__(spans[0].values, None, None, windows=spans[0].windows)
+        self._spans = spans
 
-    @cached_property
-    def counts(self) -> list[int]:
-        """How many values each window has."""
-        return [int(count) for count in sum(one.counts for one in self.spans)]  # type: ignore[union-attr]
+    @property
+    def lengths(self) -> list[int]:
+        """Length of each range."""
+        return [sum(pieces) for pieces in zip(*(one.counts.tolist() for one in self._spans), strict=True)]
 
-    @cached_property
-    def sums(self) -> list[Fraction]:
-        """Exact sum of each window."""
-        return [sum(parts, Fraction()) for parts in zip(*map(_exact_sums, self.spans), strict=True)]
+    @property
+    def float_sums(self) -> list[float]:
+        """Correctly rounded sums of floats; infinite past the largest double."""
+        return [_nearest(one) for one in self._sums()]
 
-    @cached_property
-    def squares(self) -> list[Fraction]:
-        """Exact sum of the squares of each window."""
-        return [sum(parts, Fraction()) for parts in zip(*map(_exact_squares, self.spans), strict=True)]
+    @property
+    def whole_sums(self) -> list[int]:
+        """Exact sums of integers or booleans."""
+        return [int(one) for one in self._sums()]
 
+    @property
+    def powers(self) -> tuple[list[int], list[int], int]:
+        """Exact sums and sums of squares as integers: times a power of two, the third, and times its square."""
+        sums = self._sums()
+        squares = [sum(pieces, Fraction()) for pieces in zip(*map(_exact_squares, self._spans), strict=True)]
+        scale = max(one.denominator for one in (*sums, *squares))  # a power of two, as all denominators are
+        return [int(one * scale) for one in sums], [int(one * scale * scale) for one in squares], scale
 
-def _count(parts: _Seen) -> Values:
-    return scalars("int", parts.counts, nullable=False)
+    def extremes(self, choose: Callable[..., Any]) -> list[Any]:
+        """Least or greatest number of each range; ``None`` of none."""
+        fold_each = extremes.long_minimum if choose is min else extremes.long_maximum
+        found = zip(*(fold_each(one).to_list() for one in self._spans), strict=True)
+        return [choose((one for one in pieces if one is not None), default=None) for pieces in found]
 
+    def _sums(self) -> list[Fraction]:
+        def summed() -> list[Fraction]:
+            return [sum(pieces, Fraction()) for pieces in zip(*map(_exact_sums, self._spans), strict=True)]
 
-def _total(parts: _Seen) -> Values:
-    if parts.kind == "float":
-        return fold.finite_scalars([_nearest(one) for one in parts.sums])
-    return fold.int64_sums([int(one) for one in parts.sums])
-
-
-def _mean(parts: _Seen) -> Values:
-    sums = [_nearest(one) for one in parts.sums] if parts.kind == "float" else [int(one) for one in parts.sums]
-    return fold.finite_scalars([one / n if n else None for one, n in zip(sums, parts.counts, strict=True)])
-
-
-def _variance(parts: _Seen) -> Values:
-    pairs = zip(parts.counts, parts.sums, parts.squares, strict=True)
-    return fold.finite_scalars([_nearest((n * q - s * s) / (n * (n - 1))) if n > 1 else None for n, s, q in pairs])
-
-
-def _deviation(parts: _Seen) -> Values:
-    return scalars("float", [None if one is None else math.sqrt(one) for one in _variance(parts).to_list()])
-
-
-def _extreme(fold_each: Callable[[Spans], Values], choose: Callable[..., Any]) -> Callable[[_Seen], Values]:
-    def extreme(parts: _Seen) -> Values:
-        found = [fold_each(one).to_list() for one in parts.spans]
-        there = [[one for one in of_parts if one is not None] for of_parts in zip(*found, strict=True)]
-        return scalars(parts.kind, [choose(of_parts) if of_parts else None for of_parts in there])
-
-    return extreme
-
-
-FOLDS: Mapping[str, Callable[[_Seen], Values]] = {
-    "count": _count,
-    "sum": _total,
-    "mean": _mean,
-    "min": _extreme(extremes.long_minimum, min),
-    "max": _extreme(extremes.long_maximum, max),
-    "std": _deviation,
-    "var": _variance,
-}
+        made: list[Fraction] = self.once("sums", summed)
+        return made
 
 
 def _spans(

@@ -8,7 +8,7 @@ from typing import Any
 from featurestore import hot
 from featurestore.definition import Reduction
 from featurestore.events import Events
-from featurestore.hot import FOLDS, MOST_EVENTS, Hot
+from featurestore.hot import MOST_EVENTS, REDUCTIONS, Hot
 from featurestore.online import OnlineStore
 from featurestore.plan import ServicePlan, WindowStep
 from featurestore.unpacking import Unpacker
@@ -25,7 +25,7 @@ class HotEntities:
         self._reductions: dict[str, list[Reduction]] = {
             view: given
             for view, given in functions.items()
-            if all(type(one) is Reduction and one.reduction in FOLDS for one in given)
+            if all(type(one) is Reduction and one.reduction in REDUCTIONS for one in given)
         }
         self._entities: OrderedDict[tuple[str, str], Hot] = OrderedDict()
         self._unfit: dict[tuple[str, str], int] = {}

@@ -4,6 +4,7 @@ Nulls are squeezed out first (S7), so that what follows sees plain arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Spans:
         return (self._edges or self._made())[1]
 
     @property
+    def lengths(self) -> list[int]:
+        """Length of each range where they are few."""
+        return [hi - lo for lo, hi in self.pairs]
+
+    @property
     def counts(self) -> IntArray:
         """Length of each range."""
         if self._counts is None:
@@ -96,6 +102,29 @@ class Spans:
         high, low = self.once("integers", prefixes)
         return high[self.hi] - high[self.lo], low[self.hi] - low[self.lo]
 
+    @property
+    def whole_sums(self) -> list[int]:
+        """Exact sums of integers or booleans where ranges are few."""
+        return [sum(part) for part in self.parts()]
+
+    @property
+    def powers(self) -> tuple[list[int], list[int], int]:
+        """Exact sums of each range and of its squares, in integers, and the power of two they are multiplied by.
+
+        Squares are multiplied by its square. Where ranges are few.
+        """
+        whole, scale = integers(self.once("items", self.values.data.tolist))
+        sums, squares = [0, *accumulate(whole)], [0, *accumulate([one * one for one in whole])]
+        return (
+            [sums[hi] - sums[lo] for lo, hi in self.pairs],
+            [squares[hi] - squares[lo] for lo, hi in self.pairs],
+            scale,
+        )
+
+    def extremes(self, choose: Callable[..., Any]) -> list[Any]:
+        """What ``choose`` (min or max) takes of each range's numbers, where ranges are few; ``None`` of none."""
+        return [choose(part) if part else None for part in self.parts()]
+
     def parts(self) -> list[list[Any]]:
         """Each range's values as Python scalars (codes for strings, microseconds for datetimes)."""
         if self._parts is None:
@@ -113,6 +142,13 @@ class Spans:
         if name not in self.made:
             self.made[name] = make()
         return self.made[name]
+
+
+def integers(items: list[Any]) -> tuple[list[int], int]:
+    """Numbers as integers, all of them multiplied by one power of two."""
+    ratios = [one.as_integer_ratio() for one in items]
+    scale = max((denominator for _, denominator in ratios), default=1)
+    return [numerator * (scale // denominator) for numerator, denominator in ratios], scale
 
 
 def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any], windows: int = 1) -> Spans:

@@ -1,47 +1,24 @@
 """Plain reductions for one row are what plain loops over its events give, and what many rows get (S3 to S7)."""
 
-from datetime import datetime
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from sales import KINDS, LOOPS, SECOND, Sale, shop
 
-from featurestore import Entity, FeatureService, Source, aggregations, alone, feature
+from featurestore import FeatureService, Source, aggregations, alone, feature
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events
 from featurestore.plan import ServicePlan, compile_service
 from featurestore.values import from_list
 
-
-class Sale(BaseModel):
-    shop: str
-    at: datetime
-    price: float | None
-    units: int
-    paid: bool
-
-
-LOOPS: dict[str, Any] = {
-    "count": lambda seen, _: len(oracle.present(seen)),
-    "sum": oracle.total,
-    "mean": oracle.mean,
-    "min": lambda seen, _: oracle.smallest(seen),
-    "max": lambda seen, _: oracle.largest(seen),
-    "nunique": lambda seen, _: oracle.distinct(seen),
-    "var": oracle.variance,
-    "std": oracle.deviation,
-}
-KINDS: dict[str, Any] = {"price": "float", "units": "int", "paid": "bool"}
 COLUMNS: tuple[tuple[str, Any], ...] = (
     ("price", st.none() | st.floats(-1e300, 1e300, allow_subnormal=True) | st.sampled_from([0.1, -0.1, 1e-320])),
     ("units", st.integers(-(2**50), 2**50)),
     ("paid", st.booleans()),
 )
-shop = Entity("shop", key="shop")
 
 
 def plan_of(*, inclusive: bool) -> ServicePlan:
@@ -56,7 +33,6 @@ def plan_of(*, inclusive: bool) -> ServicePlan:
 
 
 PLANS = {inclusive: plan_of(inclusive=inclusive) for inclusive in (False, True)}
-SECOND = 1_000_000
 
 
 @given(st.data())
@@ -113,7 +89,7 @@ def test_other_features_go_the_way_of_many_rows(monkeypatch: pytest.MonkeyPatch)
 
     plan = compile_service(FeatureService("s", features=[total]), {})
     called.clear()
-    monkeypatch.setattr(alone, "_FOLDS", {})
+    monkeypatch.setattr(alone, "FOLDS", {})
     made = asked(plan, [3], there=True, happened=[1, 2], known=[1, 2], columns={"price": [1.0, 2.0]})
     assert made["total"].to_list() == [3.0]
     assert called == [1]
