@@ -5,12 +5,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import feast, growth, lookups, materialize, over_http, report, startup, training_sets
+from benchmarks import data, feast, growth, lookups, materialize, over_http, report, startup, training_sets
 from benchmarks.data import Size
 from benchmarks.report import Section
 from benchmarks.training_sets import RIVALS
 
 QUICK, FULL = Size(1_000_000, 100_000, 10_000), Size(10_000_000, 1_000_000, 100_000)
+
+MANY_ENTITIES = 10_000_000
 
 
 def main() -> None:
@@ -92,7 +94,8 @@ def _materialize(folder: Path, size: Size, given: argparse.Namespace) -> Section
 
 
 def _startup(folder: Path, size: Size, given: argparse.Namespace) -> Section:
-    return startup.start(folder, size.entities, given.rounds)
+    many = [data.recent(MANY_ENTITIES, each=1)] if given.full else []
+    return startup.start(folder, [data.recent(size.entities), *many], given.rounds)
 
 
 def _growth(folder: Path, size: Size, given: argparse.Namespace) -> Section:

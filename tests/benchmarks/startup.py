@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 
 from benchmarks import data, ours, over_http, processes
+from benchmarks.data import Size
 from benchmarks.report import Section, duration, ratio
 
 COMMANDS = {
@@ -19,13 +21,13 @@ COMMANDS = {
 }
 
 
-def start(folder: Path, entities: int, rounds: int) -> Section:
-    """Everything in turn, after one run of each that compiles and warms."""
-    made = data.made(folder, data.recent(entities))
-    ours.loaded(made, "plain")
+def start(folder: Path, sizes: Sequence[Size], rounds: int) -> Section:
+    """Everything in turn, after one run of each that compiles and warms; servers of stores of these sizes."""
     asked: dict[str, Callable[[], float]] = {name: _command(words) for name, words in COMMANDS.items()}
-    for workers in (1, 2):
-        name = f"`featurestore serve` ready, {entities:,} entities, {workers} worker{'s' * (workers > 1)}"
+    for size, workers in product(sizes, (1, 2)):
+        made = data.made(folder, size)
+        ours.loaded(made, "plain")
+        name = f"`featurestore serve` ready, {size.entities:,} entities, {workers} worker{'s' * (workers > 1)}"
         asked[name] = _server(made, workers)
     taken: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(rounds + 1):
