@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from benchmarks import agreement, data, ours, processes, report
+from benchmarks import agreement, data, one_row, ours, processes, report
 from benchmarks.processes import Task
 from benchmarks.rivals import DAYS, FUNCTIONS, named
 from benchmarks.training_sets import TWENTY
@@ -24,11 +24,11 @@ def document(script: str, *words: str) -> Any:
 
 
 @pytest.mark.slow
-def test_one_row_is_split_into_its_parts() -> None:
-    told = document("one_row.py", "--events", "3000", "--requests", "100")
+def test_one_row_is_split_into_its_parts(tmp_path: Path) -> None:
+    told = one_row.one_row(tmp_path, 3000, 100).raw["seconds"]
     for kind, model in (("lookup", False), ("prediction", True)):
-        parts = told["microseconds"][kind]
-        assert set(parts) == {"parse", "read", "evaluate", "model", "answer", "between", "HTTP", "inside", "whole"}
+        parts = told[kind]
+        assert set(parts) == {*one_row.PARTS, "inside"}
         assert all(parts[name]["p50"] > 0 for name in ("parse", "read", "evaluate", "answer", "between", "whole"))
         assert (parts["model"]["p50"] > 0) == model
 
@@ -88,7 +88,7 @@ def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path
     assert done.returncode == 0, done.stderr
     told = json.loads(results.read_text())
     assert len(told["training-set"]["raw"]["agreement"]) == 2
-    assert list(told) == ["training-set", "hot-key", "lookup", "http", "materialize", "startup", "growth"]
+    assert list(told) == ["training-set", "hot-key", "lookup", "http", "one-row", "materialize", "startup", "growth"]
     assert all(
         len(row) == len(section["columns"]) and row[0] and row[-1]
         for section in told.values()

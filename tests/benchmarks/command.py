@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import data, feast, growth, lookups, materialize, over_http, report, startup, training_sets
+from benchmarks import data, feast, growth, lookups, materialize, one_row, over_http, report, startup, training_sets
 from benchmarks.data import Size
 from benchmarks.report import Section
 from benchmarks.training_sets import RIVALS
@@ -13,6 +13,7 @@ from benchmarks.training_sets import RIVALS
 QUICK, FULL = Size(1_000_000, 100_000, 10_000), Size(10_000_000, 1_000_000, 100_000)
 
 MANY_ENTITIES = 10_000_000
+PAYMENTS = 200_000  # where a request is split into its parts
 
 
 def main() -> None:
@@ -85,6 +86,10 @@ def _http(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return over_http.lookups(folder, size.entities, cases, given.seconds, given.rounds, given.patience)
 
 
+def _one_row(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    return one_row.one_row(folder, min(size.events, PAYMENTS), max(given.requests // 5, 100))
+
+
 def _feast(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return feast.feast(folder, size, given.requests, given.seconds, given.rounds, given.patience)
 
@@ -108,6 +113,7 @@ BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "hot-key": _hot_key,
     "lookup": _lookup,
     "http": _http,
+    "one-row": _one_row,
     "materialize": _materialize,
     "startup": _startup,
     "growth": _growth,

@@ -1,23 +1,17 @@
 """Where the time of one row goes: a lookup and a prediction, asked over HTTP and split into their parts.
 
-    python tests/benchmarks/one_row.py [--events N] [--requests N] [--json]
-
-The parts are the product's own functions, timed inside this process as the server calls them; `between` is what lies
-between them (checking keys, making vectors). The whole is timed by a client of the real server on one connection, in
-turn with the parts, and `HTTP` is what is left: the protocol, the event loop, a prediction's thread, the client. `load`
-says how many processes wanted a processor meanwhile: others make all of it slower.
+The parts are the product's own functions, timed inside this process as the server calls them; what lies between them
+is checking keys and making vectors. The whole is timed by a client of the real server on one connection, in turn with
+the parts, and what is left is HTTP: the protocol, the event loop, a prediction's thread, the client.
 """
 
-import argparse
 import functools
 import json
-import os
 import random
+import shutil
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +19,7 @@ from unittest import mock
 
 import pyarrow.parquet as pq
 
+from benchmarks.report import Section, duration
 from featurestore import FeatureStore, lookup, scaffold
 from featurestore.demo import payments
 from featurestore.demo.client import ServerProcess
@@ -41,41 +36,51 @@ CLOCKED: Sequence[tuple[str, Any, str]] = (
     ("evaluate", lookup, "evaluate"),
     ("model", Served, "predict"),
 )
-PARTS = ("parse", "read", "evaluate", "model", "answer", "between", "HTTP", "whole")
+PARTS = {
+    "parse": "parse and check the body",
+    "read": "read the events (SQLite)",
+    "evaluate": "unpack and evaluate",
+    "model": "the model",
+    "answer": "write the answer",
+    "between": "keys, vectors, what lies between",
+    "HTTP": "HTTP, event loop, client",
+    "whole": "**whole**",
+}
 WARMING = 200  # requests that do not count
 Row = dict[str, Any]
 Times = dict[str, float]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--events", type=int, default=200_000, help="payments in the store")
-    parser.add_argument("--requests", type=int, default=2_000, help="of each kind")
-    parser.add_argument("--json", action="store_true", help="a document instead of a table")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        told = measure(Path(folder) / "project", given.events, given.requests)
-    sys.stdout.write(json.dumps(told, indent=2) + "\n" if given.json else table(told))
-
-
-def measure(folder: Path, events: int, requests: int) -> Row:
-    """Microseconds by kind of request and part, median and 99th percentile."""
-    made = scaffold.create(folder, events=events).data
+def one_row(folder: Path, events: int, requests: int) -> Section:
+    """Each part of both kinds of request, in a project like the demo's with so many payments."""
+    project = folder / f"project-{events}"
+    shutil.rmtree(project, ignore_errors=True)
+    made = scaffold.create(project, events=events).data
     labels = pq.read_table(made.labels)
-    with FeatureStore.open(folder) as store:
+    with FeatureStore.open(project) as store:
         store.materialize()
         train(store, payments.newest(labels).slice(0, 10_000))
         drawn = random.Random(1)
         rows = [payments.asked(row) for row in drawn.choices(labels.slice(len(labels) // 2).to_pylist(), k=requests)]
         features = len(store.registry.service("fraud").outputs)
-        server = ServerProcess(folder, "--quiet", "--deadline", "30")
+        server = ServerProcess(project, "--quiet", "--deadline", "30")
         try:
             server.start()
             taken = {kind: both(store, server, kind, rows) for kind in PATHS}
         finally:
             server.stop()
-    about = {"features": features, "events": events, "requests": requests, "load": round(os.getloadavg()[0], 1)}
-    return about | {"microseconds": {kind: summed(taken[kind]) for kind in PATHS}}
+    told = {kind: summed(taken[kind]) for kind in PATHS}
+    return Section(
+        "one-row",
+        f"{features} features of a service such as `featurestore init` makes, {events:,} events, {requests:,} requests "
+        "of each kind, one client.",
+        ("", *(f"{kind}, {of}" for kind in PATHS for of in told[kind]["whole"])),
+        [
+            (words, *(duration(one) for kind in PATHS for one in told[kind][part].values()))
+            for part, words in PARTS.items()
+        ],
+        {"seconds": told},
+    )
 
 
 def train(store: FeatureStore, labels: Any) -> None:
@@ -143,30 +148,11 @@ def clocked(spent: Times) -> Iterator[None]:
         yield
 
 
-def summed(taken: Sequence[Times]) -> Row:
-    """Median and 99th percentile of each part, microseconds."""
+def summed(taken: Sequence[Times]) -> dict[str, Times]:
+    """Median and 99th percentile of each part, seconds."""
     columns = {name: [one[name] for one in taken] for name in taken[0]}
     return {name: {"p50": percentile(took, 50), "p99": percentile(took, 99)} for name, took in columns.items()}
 
 
 def percentile(seconds: Sequence[float], share: int) -> float:
-    return round(statistics.quantiles(seconds, n=100, method="inclusive")[share - 1] * 1e6, 1)
-
-
-def table(told: Mapping[str, Any]) -> str:
-    """A line for each part."""
-    lines = [f"{told['features']} features, {told['events']:,} events, {told['requests']:,} requests of each kind"]
-    lines += [f"load {told['load']}; microseconds, median (99th percentile)", ""]
-    lines.append(f"{'':10}" + "".join(f"{kind:>22}" for kind in PATHS))
-    for part in PARTS:
-        cells = [told["microseconds"][kind][part] for kind in PATHS]
-        lines.append(f"{part:10}" + "".join(f"{shown(cell):>22}" for cell in cells))
-    return "\n".join(lines) + "\n"
-
-
-def shown(cell: Mapping[str, float]) -> str:
-    return f"{cell['p50']:,.0f} ({cell['p99']:,.0f})"
-
-
-if __name__ == "__main__":
-    main()
+    return statistics.quantiles(seconds, n=100, method="inclusive")[share - 1]
