@@ -22,6 +22,7 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 LIMB = 32
 _MASK = np.uint64(0xFFFFFFFF)
 _LOWEST_BIT = -1074
+_MANTISSA = 53  # bits of a double
 _CACHED_LIMBS = 8
 _FAST_SCALE = 1000
 _PREFIX_CHUNK = 1 << 14
@@ -115,6 +116,19 @@ def round_limbs(totals: Sequence[IntArray], lowest: int) -> FloatArray:
     exponent = lowest + LIMB * (place - 1) - shift.astype(np.int64) + 11
     with np.errstate(over="ignore"):
         return np.asarray(np.ldexp(np.where(negative, -1.0, 1.0) * kept.astype(np.float64), exponent) + 0.0)
+
+
+def integers(numbers: np.ndarray[Any, Any]) -> tuple[list[int], int]:
+    """Finite numbers, shape ``(n,)``, as integers: each multiplied by one power of two, the least that does, from 1."""
+    if numbers.dtype.kind != "f":
+        return numbers.astype(np.int64).tolist(), 1
+    mantissa, exponent = np.frexp(numbers)
+    whole = np.ldexp(mantissa, _MANTISSA).astype(np.int64)
+    zeros = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # at the end of each, in binary; below 0 of zero
+    shift = np.where(whole == 0, 0, exponent - _MANTISSA + zeros)
+    lowest = int(shift.min(initial=0))
+    odd = (whole >> np.maximum(zeros, 0)).tolist()
+    return [one << up for one, up in zip(odd, (shift - lowest).tolist(), strict=True)], 1 << -lowest
 
 
 def exact_integers(totals: Sequence[IntArray], rows: IntArray) -> list[int]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from featurestore import longranges
 from featurestore.errors import IntegerOverflow
-from featurestore.exact import ExactSums, two_product, two_sum
-from featurestore.spans import Array, IntArray, Spans, integers, paired
+from featurestore.exact import ExactSums, integers, two_product, two_sum
+from featurestore.spans import Array, IntArray, Spans, paired
 from featurestore.values import FEW, Values, masked, nulls, scalars
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -104,7 +104,7 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
     with np.errstate(all="ignore"):
         result, safe = _variance_in_doubles(spans, ddof)
     for row in np.flatnonzero(enough & ~safe).tolist():
-        whole, scale = integers(spans.values.data[spans.lo[row] : spans.hi[row]].tolist())
+        whole, scale = integers(spans.values.data[spans.lo[row] : spans.hi[row]])
         result[row] = _quotient(len(whole), sum(whole), sum(one * one for one in whole), scale, ddof)
     return finite(result, enough)
 

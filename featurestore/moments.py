@@ -13,7 +13,8 @@ from operator import mul
 import numpy as np
 
 from featurestore import fold
-from featurestore.spans import IntArray, Spans, expand, integers
+from featurestore.exact import integers
+from featurestore.spans import IntArray, Spans, expand
 from featurestore.values import Values
 
 ROWS_AT_ONCE = 1 << 14
@@ -34,7 +35,7 @@ def slope(spans: Spans, times: IntArray, per: int) -> Values:
     """Slope of the least-squares line of values against ``times``, per ``per`` of them; null without two instants."""
 
     def columns(index: IntArray) -> tuple[list[Iterable[int]], int]:
-        values, scale = integers(spans.values.data[index].tolist())
+        values, scale = integers(spans.values.data[index])
         instants = (times[index] - times[index].min()).tolist()
         products = [map(mul, instants, values), map(mul, instants, instants)]
         return [values, instants, *products], scale
@@ -82,7 +83,7 @@ def _powers(spans: Spans, highest: int) -> Columns:
     """Values as integers, and their powers; their scale cancels."""
 
     def columns(index: IntArray) -> tuple[list[Iterable[int]], int]:
-        values, scale = integers(spans.values.data[index].tolist())
+        values, scale = integers(spans.values.data[index])
         return [values, *(map(pow, values, repeat(power)) for power in range(2, highest + 1))], scale
 
     return columns

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.exact import ExactSums, fsum
+from featurestore.exact import ExactSums, fsum, integers
 from featurestore.values import Values
 
 Array = np.ndarray[Any, Any]
@@ -113,7 +113,7 @@ class Spans:
 
         Squares are multiplied by its square. Where ranges are few.
         """
-        whole, scale = integers(self.once("items", self.values.data.tolist))
+        whole, scale = integers(self.values.data)
         sums, squares = [0, *accumulate(whole)], [0, *accumulate([one * one for one in whole])]
         return (
             [sums[hi] - sums[lo] for lo, hi in self.pairs],
@@ -142,13 +142,6 @@ class Spans:
         if name not in self.made:
             self.made[name] = make()
         return self.made[name]
-
-
-def integers(items: list[Any]) -> tuple[list[int], int]:
-    """Numbers as integers, all of them multiplied by one power of two."""
-    ratios = [one.as_integer_ratio() for one in items]
-    scale = max((denominator for _, denominator in ratios), default=1)
-    return [numerator * (scale // denominator) for numerator, denominator in ratios], scale
 
 
 def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any], windows: int = 1) -> Spans:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.exact import ExactSums, exact_integers, fsum, two_product, two_sum
+from featurestore.exact import ExactSums, exact_integers, fsum, integers, two_product, two_sum
 
 LARGEST = 1.7976931348623157e308
 CENTS = [0.1, 0.2, 0.3, 10.01, 19.99, -0.1, 1e9 + 0.01]
@@ -83,3 +83,15 @@ def test_two_sums_and_two_products_lose_nothing(left: float, right: float) -> No
     assert Fraction(float(total[0])) + Fraction(float(error[0])) == Fraction(left) + Fraction(right)
     product, error = two_product(np.array([left]), np.array([right]))
     assert Fraction(float(product[0])) + Fraction(float(error[0])) == Fraction(left) * Fraction(right)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_doubles_as_integers_are_what_fractions_say_times_the_least_power_of_two(values: list[float]) -> None:
+    whole, scale = integers(np.array(values, np.float64))
+    assert [Fraction(one, scale) for one in whole] == [Fraction(one) for one in values]
+    assert scale == max((Fraction(one).denominator for one in values), default=1)
+
+
+@pytest.mark.parametrize("values", [[True, False, True], [2**62, -(2**63), 0]])
+def test_numbers_that_are_whole_stay_as_they_are(values: list[int]) -> None:
+    assert integers(np.array(values)) == ([int(one) for one in values], 1)
