@@ -368,25 +368,28 @@ def together(*operands: Any) -> tuple[Ranges | None, list[Any]]:
 
     Beside values per group, a value per row stands for each of the row's groups.
     """
-    columns = [one for one in operands if isinstance(one, Operand)]
-    ranges = next((one.ranges for one in columns if one.ranges is not None), None)
-    for column in columns:
-        if column.ranges is ranges or (column.ranges is None and ranges is not None and ranges.keys is not None):
-            continue
-        if column.ranges is None:
-            raise ColumnError(
-                "One column has a value per event, the other one per row: an event lies in many windows, so they "
-                "cannot be combined. Reduce first, or use .apply(function, returns=...)."
-            )
-        raise ColumnError(
-            "These columns come from different windows (one is filtered, or grouped): filter or group both at once, "
-            "such as tx = tx[mask], or reduce first."
-        )
+    ranges = None
+    for one in operands:
+        if isinstance(one, Operand) and one.ranges is not None:
+            ranges = one.ranges
+            break
     return ranges, [_values_in(ranges, one) if isinstance(one, Operand) else one for one in operands]
 
 
 def _values_in(ranges: Ranges | None, column: Operand) -> Values:
-    return column.values if ranges is None or column.ranges is ranges else ranges.spread(column.values)
+    if column.ranges is ranges:
+        return column.values
+    if column.ranges is not None:
+        raise ColumnError(
+            "These columns come from different windows (one is filtered, or grouped): filter or group both at once, "
+            "such as tx = tx[mask], or reduce first."
+        )
+    if ranges is None or ranges.keys is None:
+        raise ColumnError(
+            "One column has a value per event, the other one per row: an event lies in many windows, so they "
+            "cannot be combined. Reduce first, or use .apply(function, returns=...)."
+        )
+    return ranges.spread(column.values)
 
 
 def row_count(n: Any, what: str) -> int:
