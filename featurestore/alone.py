@@ -10,10 +10,11 @@ from typing import Any
 from featurestore import extremes, fold
 from featurestore.arithmetic import NUMBERS
 from featurestore.definition import Reduction, WindowFeature
-from featurestore.events import Events
 from featurestore.spans import Spans
 from featurestore.values import Values
-from featurestore.visibility import few_ranges, in_order
+from featurestore.visibility import Viewpoint, ranges_of_one
+
+FEW_EVENTS = 1 << 12
 
 FOLDS: Mapping[str, Callable[[Spans], Values]] = {
     "count": fold.count,
@@ -28,11 +29,11 @@ FOLDS: Mapping[str, Callable[[Spans], Values]] = {
 
 
 class OneRow:
-    """A row that asks as of one instant (microseconds UTC) for the entity ``entity`` of one view's events, or -1."""
+    """A row that asks as of one instant (microseconds UTC) for the one entity of a view, or with -1 for none."""
 
-    def __init__(self, as_of: int, entity: int, events: Events) -> None:
-        self._times = in_order(events)
-        self._as_of, self._entity, self._events = as_of, entity, events
+    def __init__(self, as_of: int, entity: int, viewpoint: Viewpoint) -> None:
+        self._clocks = viewpoint.clocks if len(viewpoint.events) <= FEW_EVENTS else None
+        self._as_of, self._entity, self._columns = as_of, entity, viewpoint.events.columns
         self._spans: dict[Any, Spans | None] = {}
 
     def reduced(self, feature: WindowFeature) -> Values | None:
@@ -45,11 +46,14 @@ class OneRow:
         return None if spans is None else FOLDS[function.reduction](spans)
 
     def _look(self, column: str, feature: WindowFeature) -> Spans | None:
-        times, values, found = self._times, self._events.columns[column], None
+        values, found = self._columns[column], None
         known = values.valid is None or b"\0" not in values.valid.tobytes()
-        if times is not None and known and values.kind in NUMBERS:
+        if self._clocks is not None and known and values.kind in NUMBERS:
             inclusive = feature.view.source.inclusive
-            pairs = few_ranges(times, self._entity, self._as_of, feature.windows, feature.offset, inclusive=inclusive)
-            found = Spans(values, None, None, {"items": values.data.tolist()}, len(pairs), pairs)
+            pairs = ranges_of_one(
+                self._clocks, self._entity, self._as_of, feature.windows, feature.offset, inclusive=inclusive
+            )
+            if pairs is not None:
+                found = Spans(values, None, None, {"items": values.data.tolist()}, len(pairs), pairs)
         self._spans[column, feature.windows, feature.offset] = found
         return found

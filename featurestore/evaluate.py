@@ -113,7 +113,7 @@ class _Looking:
         if row is None:
             view, as_of, entity = step.keyed.view.name, int(self._spine.as_of[0]), int(self._entities[step.keyed][0])
             found = self._hot.get(view)
-            row = OneRow(as_of, entity, self._events[view]) if found is None else HotRow(as_of, entity, found)
+            row = OneRow(as_of, entity, self._viewpoint(step.keyed)) if found is None else HotRow(as_of, entity, found)
             self._alone[step.keyed] = row
         return row.reduced(step.feature)
 

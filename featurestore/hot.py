@@ -20,7 +20,7 @@ from featurestore.events import Events, IntArray
 from featurestore.exact import ExactSums, exact_integers, two_product
 from featurestore.spans import Spans, spans_of
 from featurestore.values import Values
-from featurestore.visibility import Edge, edges
+from featurestore.visibility import Edge, edges, place
 
 REDUCTIONS = frozenset(FOLDS) - {"nunique"}
 MANY_EVENTS = 1 << 13
@@ -40,8 +40,8 @@ class Part:
     def spans(self, column: str, edges: Edges, *, nobody: bool) -> Iterator[Spans]:
         """Ranges of a column's values that windows show: up to the first hidden event, then behind it."""
         end, known, begins = edges
-        happened = 0 if nobody else _search(self.event_time, end)
-        whole = min(happened, _search(self._latest, known))
+        happened = 0 if nobody else place(self.event_time, end)
+        whole = min(happened, place(self._latest, known))
         yield _spans(self.event_time, self.columns[column], begins, whole, self._made[column])
         if whole < happened:
             at, closed = known
@@ -157,12 +157,8 @@ class Together(Spans):
 def _spans(
     event_time: IntArray, values: Values, begins: Sequence[Edge | None], stop: int, made: dict[str, Any]
 ) -> Spans:
-    lo = np.array([0 if begin is None else min(_search(event_time, begin), stop) for begin in begins])
+    lo = np.array([0 if begin is None else min(place(event_time, begin), stop) for begin in begins])
     return spans_of(values, lo, np.full(len(lo), stop), made, len(lo))
-
-
-def _search(stamps: IntArray, edge: Edge) -> int:
-    return int(stamps.searchsorted(edge[0], side="right" if edge[1] else "left"))
 
 
 def _exact_sums(spans: Spans) -> list[Fraction]:

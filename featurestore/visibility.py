@@ -19,9 +19,8 @@ from featurestore.window import Frame, Window
 _INT64_BITS = 63
 _ALONE = 2  # one entity's start and end
 MANY_ROWS = 1 << 14
-FEW_EVENTS = 1 << 12
+LISTED = 256  # so many stamps are searched faster as a list
 Edge = tuple[Any, bool]
-TimeLists = tuple[list[int], list[int]]
 
 
 class Locator:
@@ -115,7 +114,7 @@ class Viewpoint:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.frame = Frame(events.columns, events.event_time, events.known_at)
-        self.lists = in_order(events)
+        self.clocks = clocks_of(events)
         self._asking: Asking | None = None
 
     def asking(self, entity: IntArray) -> Asking:
@@ -167,11 +166,12 @@ def windows_of(
     indexes the events' entities, -1 for one without events.
     """
     looks = _looks(as_of, as_of - offset, windows)
-    if len(as_of) == 1 and viewpoint.lists is not None and position is None:
-        pairs = few_ranges(viewpoint.lists, int(entity[0]), int(as_of[0]), windows, offset, inclusive=inclusive)
-        lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
-        frame = viewpoint.frame
-        return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: frame.times))
+    if len(as_of) == 1 and viewpoint.clocks is not None and position is None:
+        found = ranges_of_one(viewpoint.clocks, int(entity[0]), int(as_of[0]), windows, offset, inclusive=inclusive)
+        if found is not None:
+            lo, hi = np.array(found, np.int64).T
+            frame = viewpoint.frame
+            return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: frame.times))
     ends, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
     at_once = offset == 0 and viewpoint.known_at_once
@@ -215,27 +215,49 @@ def edges(
     return (end, inclusive), (as_of, inclusive), begins
 
 
-def few_ranges(
-    lists: TimeLists, entity: int, as_of: int, windows: Sequence[int | None], offset: int, *, inclusive: bool
-) -> list[tuple[int, int]]:
-    """What :func:`windows_of` finds for one row over one entity's few events: arrays cost more there than bisection."""
-    happened, known_at = lists
-    ends, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
-    stop = 0 if entity < 0 else min(_place(happened, ends), _place(known_at, known))
-    return [(0 if edge is None else min(_place(happened, edge), stop), stop) for edge in begins]
+@dataclass(frozen=True, slots=True, eq=False)
+class Clocks:
+    """When one entity's events happened, and when each and all before it were known; ``in_order`` if known in turn."""
+
+    happened: Sequence[int] | IntArray
+    latest: Sequence[int] | IntArray
+    in_order: bool
 
 
-def _place(stamps: list[int], edge: Edge) -> int:
+def clocks_of(events: Events) -> Clocks | None:
+    """Clocks of one entity's events; ``None`` of several entities."""
+    if len(events.starts) != _ALONE:
+        return None
+    if len(events) > LISTED:
+        latest = np.maximum.accumulate(events.known_at)
+        return Clocks(events.event_time, latest, np.array_equal(latest, events.known_at))
+    known_at = events.known_at.tolist()
+    in_order = known_at == sorted(known_at)
+    latest = known_at if in_order else np.maximum.accumulate(events.known_at).tolist()
+    return Clocks(events.event_time.tolist(), latest, in_order)
+
+
+def ranges_of_one(
+    clocks: Clocks, entity: int, as_of: int, windows: Sequence[int | None], offset: int, *, inclusive: bool
+) -> list[tuple[int, int]] | None:
+    """What :func:`windows_of` finds for one row over one entity's events: arrays cost more there than bisection.
+
+    ``None`` where something that is seen may follow something hidden, so that what is seen is no range.
+    """
+    end, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
+    stop = 0 if entity < 0 else place(clocks.happened, end)
+    whole = place(clocks.latest, known)
+    if whole < stop:
+        if not clocks.in_order:
+            return None
+        stop = whole
+    return [(0 if edge is None else min(place(clocks.happened, edge), stop), stop) for edge in begins]
+
+
+def place(stamps: Sequence[int] | IntArray, edge: Edge) -> int:
+    """How many of the rising stamps lie before an edge."""
     at, after = edge
     return bisect_right(stamps, at) if after else bisect_left(stamps, at)
-
-
-def in_order(events: Events) -> TimeLists | None:
-    """Give event_time and known_at of one entity's few events where both rise: what is known by T ends at a place."""
-    if len(events) > FEW_EVENTS or len(events.starts) != _ALONE:
-        return None
-    known_at = events.known_at.tolist()
-    return (events.event_time.tolist(), known_at) if known_at == sorted(known_at) else None
 
 
 def known_from(event_time: IntArray, known_at: IntArray, *, inclusive: bool) -> IntArray:
