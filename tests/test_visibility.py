@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore import visibility
@@ -51,6 +51,7 @@ def looked(
     offset: int = 0,
     inclusive: bool = False,
     entities: int = 2,
+    positions: bool = True,
 ) -> Window:
     return windows_of(
         Viewpoint(events_of(events, entities)),
@@ -59,7 +60,7 @@ def looked(
         windows=windows,
         offset=offset,
         inclusive=inclusive,
-        position=np.array([row.position for row in rows], np.int64),
+        position=np.array([row.position for row in rows], np.int64) if positions else None,
     )
 
 
@@ -176,6 +177,25 @@ def test_one_row_is_a_batch_of_one(events: list[Event], rows: list[Row], inclusi
         if row.entity == 0
     ]
     assert alone == [one for one, row in zip(whole, rows, strict=True) if row.entity == 0]
+
+
+@pytest.mark.parametrize("listed", [0, 256])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some_events, st.integers(0, 7), st.integers(0, 2), st.booleans())
+def test_one_row_over_one_entity_sees_what_the_rules_say(
+    monkeypatch: pytest.MonkeyPatch,
+    listed: int,
+    events: list[Event],
+    as_of: int,
+    offset: int,
+    inclusive: bool,  # noqa: FBT001 - drawn
+) -> None:
+    monkeypatch.setattr(visibility, "LISTED", listed)
+    own, windows = [one for one in events if one.entity == 0], (None, 1, 3)
+    for entity in (0, -1):
+        row = Row(entity, as_of)
+        made = seen(own, [row], windows=windows, offset=offset, inclusive=inclusive, entities=1, positions=False)
+        assert made == [expected(own, row, window=window, offset=offset, inclusive=inclusive) for window in windows]
 
 
 @settings(deadline=None)
