@@ -16,7 +16,7 @@ import pyarrow as pa
 from featurestore import keys, rowwise
 from featurestore.definition import Source, SourceBy
 from featurestore.deliveries import payload_names
-from featurestore.events import IntArray
+from featurestore.events import IntArray, order
 from featurestore.hashing import row_hash
 from featurestore.layout import LETTER, Layout, header, layout_of
 from featurestore.online import Keys, Piece
@@ -77,11 +77,9 @@ class Handful:
                 owned.setdefault(text, []).append(row)
         event_time = self.columns[self.source.event_time]
         layout = layout_of(self._listing(known_at, [row for rows in owned.values() for row in rows]))
-        ties = [self.columns[name] for name in tie_columns(self.source)]
         pieces = []
-        for text, rows in owned.items():
-            if len(rows) > 1:
-                rows.sort(key=lambda row: (event_time[row], known_at[row], *(_null_first(tie[row]) for tie in ties)))
+        for text, given in owned.items():
+            rows = self._in_order(given, known_at) if len(given) > 1 else given
             pieces.append((text, event_time[rows[-1]], self._blob(layout, known_at, rows)))
         return pieces
 
@@ -103,6 +101,14 @@ class Handful:
         if self.source.known_at is None:
             return [stamp] * self.rows
         return [stamp if one is None else max(one, stamp) for one in self.columns[self.source.known_at]]
+
+    def _in_order(self, rows: list[int], known_at: Sequence[int]) -> list[int]:
+        """Rows of one entity in the order of its events (S5)."""
+        index = np.array(rows)
+        event_time, known = self.values[self.source.event_time].data[index], np.array(known_at)[index]
+        ties = [self.values[name].take(index) for name in tie_columns(self.source)]
+        place = order(np.zeros(len(rows), np.int64), event_time, known, ties)
+        return rows if place is None else index[place].tolist()
 
     def _listing(self, known_at: Sequence[int], rows: Sequence[int]) -> bytes:
         """Column list of the blobs of these rows."""
@@ -162,10 +168,6 @@ def _micros(values: Values) -> Column:
     if values.valid is None:
         return list(micros)
     return [one if known else None for one, known in zip(micros, values.valid.tolist(), strict=True)]
-
-
-def _null_first(item: Any) -> tuple[bool, Any]:
-    return (item is not None, item)
 
 
 def _texts(names: Sequence[str]) -> bytes:

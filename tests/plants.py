@@ -300,7 +300,7 @@ def offset_shifts_all(patch: MonkeyPatch) -> None:
 @plant("S5", "ties lie as they came", ORACLE, VERIFY, SERVED, CHECK, LEAKS)
 def ties_as_they_came(patch: MonkeyPatch) -> None:
     real = events.order
-    for module in (events, unpacking):
+    for module in (events, handful, unpacking):
         patch.setattr(module, "order", lambda entity, happened, known, _: real(entity, happened, known, []))
 
 
