@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurestore import reading, validation
+from featurestore import reading, stamps, validation
 from featurestore.ahead import ahead
 from featurestore.conflicts import conflict, refusal
 from featurestore.definition import OnInvalid, Source
-from featurestore.deliveries import column, has_key, key_column, key_hashes, payload_hashes
+from featurestore.deliveries import has_key, key_column, key_hashes, payload_hashes
 from featurestore.difference import as_loaded_before, new_of_part
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
@@ -23,7 +23,7 @@ from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import NO_KEYS
 from featurestore.spool import Spool
 from featurestore.validation import BadRow
-from featurestore.view import KNOWN_AT
+from featurestore.view import KNOWN_AT, TableColumns
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -131,14 +131,8 @@ def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, fo
 
 
 def known_at(source: Source, table: pa.Table, stamp: int | None) -> IntArray:
-    """When each event is known (S2): declared or after the delay in history, with a ``stamp`` not before that."""
-    event_time = column(source, table, source.event_time).data
-    declared = event_time + source.delay if stamp is None else np.full(len(event_time), stamp, np.int64)
-    if source.known_at is not None:
-        said = column(source, table, source.known_at)
-        own = said.data if stamp is None else np.maximum(said.data, stamp)
-        declared = np.where(said.mask, own, declared)
-    return np.asarray(declared, np.int64)
+    """When each event of a table is known: see :func:`featurestore.stamps.known_at`."""
+    return stamps.known_at(source, TableColumns(source.fields, table, None), stamp)
 
 
 def _read(

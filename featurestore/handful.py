@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurestore import keys, rowwise
+from featurestore import keys, rowwise, stamps
 from featurestore.definition import Source, SourceBy
 from featurestore.deliveries import payload_names
 from featurestore.events import IntArray, order
@@ -59,7 +59,7 @@ class Handful:
     def pack(self, views: Sequence[SourceBy], stamp: int, kept: IntArray) -> tuple[bytes, dict[str, list[Piece]]]:
         """Journal's payload of the rows kept, and their pieces in each view."""
         chosen = self._chosen(kept)
-        known_at = chosen.known_at(stamp)
+        known_at = stamps.known_at(self.source, chosen.values, stamp).tolist()
         schema = self.source.fields.arrow().append(pa.field(KNOWN_AT, ARROW_TYPES["datetime"]))
         columns = [*(chosen.columns[name] for name in self.source.fields.names), known_at]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
@@ -95,12 +95,6 @@ class Handful:
         rows = kept.tolist()
         columns = {name: [column[row] for row in rows] for name, column in self.columns.items()}
         return Handful(self.source, len(rows), columns, {name: one.take(kept) for name, one in self.values.items()})
-
-    def known_at(self, stamp: int) -> list[int]:
-        """When each row is known: the arrival stamp, or the declared known_at where that is later (S2)."""
-        if self.source.known_at is None:
-            return [stamp] * self.rows
-        return [stamp if one is None else max(one, stamp) for one in self.columns[self.source.known_at]]
 
     def _in_order(self, rows: list[int], known_at: Sequence[int]) -> list[int]:
         """Rows of one entity in the order of its events (S5)."""

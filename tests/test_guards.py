@@ -68,6 +68,7 @@ FLOORS = (
         "spine",
         "view",
         "deliveries",
+        "stamps",
         "specimens",
     ),
     ("log", "online", "engine"),
