@@ -143,13 +143,25 @@ def _plain_column(rows: Sequence[dict[str, Any]], field: Field, own: type) -> pa
         )
     except KeyError:
         return None
-    if not set(map(type, items)) <= {own, type(None)}:
+    found = set(map(type, items)) - {type(None)}
+    if field.kind == "datetime" and found == {str}:
+        return _instants(items, field)
+    if not found <= {own}:
         read = [carriers.read(item, field.kind) for item in items]
         if not all(fits for _, fits in read):
             return None
         items = [item for item, _ in read]
     column, lost = casting.from_python(items, field.kind)
     return None if lost or (column.null_count and not field.nullable) else column
+
+
+def _instants(items: list[Any], field: Field) -> pa.Array | None:
+    """Instants of texts, as of a column of texts; ``None`` if one is none, or null where it may not be."""
+    texts, lost = casting.from_python(items, "str")
+    cast = casting.cast(texts, field.kind)
+    if lost or pc.any(cast.misfits).as_py() or (texts.null_count and not field.nullable):
+        return None
+    return cast.typed
 
 
 def _listed(rows: Any) -> list[Any]:

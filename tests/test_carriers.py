@@ -19,8 +19,9 @@ from featurestore.column import Column
 from featurestore.errors import FeatureStoreError, InvalidRequest, InvalidRows
 from featurestore.plan import ServicePlan, compile_service, outputs_of
 from featurestore.schema import schema_of
-from featurestore.server.shapes import request_of
+from featurestore.server.shapes import event_of, request_of
 from featurestore.validation import check, check_rows, invalid_rows
+from featurestore.values import FEW
 from featurestore.window import Window
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -125,6 +126,11 @@ def event_as_a_dict(kind: Any, given: Any, *, required: bool = False) -> Any:
     return check_rows({"x": given}, schema_of(model(kind, required=required)))["x"].to_pylist()[0]
 
 
+def event_among_many_dicts(kind: Any, given: Any, *, required: bool = False) -> Any:
+    rows = [{"x": given}] * (FEW + 1)
+    return check_rows(rows, schema_of(model(kind, required=required)))["x"].to_pylist()[FEW]
+
+
 def event_in_a_frame(kind: Any, given: Any, *, required: bool = False) -> Any:
     return check_rows(pa.table({"x": array(given)}), schema_of(model(kind, required=required)))["x"].to_pylist()[0]
 
@@ -151,6 +157,7 @@ FIELDS: list[Callable[..., Any]] = [
     request_of_a_row,
     request_of_a_spine,
     event_as_a_dict,
+    event_among_many_dicts,
     event_in_a_frame,
     event_in_a_file,
 ]
@@ -200,6 +207,19 @@ def test_a_refusal_names_row_column_value_type_and_what_is_accepted(door: Callab
 def test_what_is_required_takes_no_null_in_any_form(door: Callable[..., Any], kind: Any, given: Any) -> None:
     with pytest.raises((InvalidRows, InvalidRequest), match=r"row 1: x = .* is against 'not null'"):
         door(kind, given, required=True)
+
+
+@pytest.mark.parametrize("kind", [bool, int, float, str, datetime])
+def test_what_the_store_takes_of_json_the_shape_of_an_event_takes(kind: Any) -> None:
+    event = create_model("Event", x=(kind, ...), at=(datetime, NOON))
+    shape = event_of(Source("events", schema=event, event_time="at"))
+    taken = 0
+    for given in [given for _, given, *_ in [*READ, *REFUSED, *NULL] if goes_by_json(given)]:
+        with suppress(InvalidRows):
+            check_rows({"x": given}, schema_of(event))
+            shape.row({"x": given})
+            taken += 1
+    assert taken >= 2
 
 
 def test_instants_asked_for_are_read_by_the_same_table() -> None:

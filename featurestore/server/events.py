@@ -6,7 +6,9 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from featurestore.errors import UnknownService
+from featurestore import rules
+from featurestore.errors import InvalidRows, UnknownService
+from featurestore.ingest import Ingested
 from featurestore.server import answers, openapi, shapes
 from featurestore.server.serving import Handler, Serving, no_parameters, post
 
@@ -30,11 +32,22 @@ def add(app: FastAPI, serving: Serving) -> None:
 
 
 def _ingest(serving: Serving, name: str, shape: shapes.Shape) -> Handler:
+    plain = rules.plan_of(serving.store.registry.sources[name].schema).plain
+
+    def take(rows: list[Any]) -> Ingested:
+        if not plain:  # validators of the model's own would see what has no place in this shape
+            return serving.store.ingest(name, shape.rows(rows))
+        try:
+            return serving.store.ingest(name, rows)  # it takes what the shape takes, or less
+        except InvalidRows:
+            shape.rows(rows)  # which refuses in the words of every route, but for the model's own rules
+            raise
+
     async def ingest(request: Request) -> Response:
         no_parameters(request)
 
         def answer(given: Any) -> bytes:
-            done = serving.store.ingest(name, _rows(given, shape, serving.options.event_rows))
+            done = take(_rows(given, serving.options.event_rows))
             serving.metrics.rows(f"/events/{name}", done.rows)
             return answers.dumps(answers.ingested(done))
 
@@ -43,11 +56,10 @@ def _ingest(serving: Serving, name: str, shape: shapes.Shape) -> Handler:
     return ingest
 
 
-def _rows(given: Any, shape: shapes.Shape, limit: int) -> list[dict[str, Any]]:
+def _rows(given: Any, limit: int) -> list[Any]:
     """Rows of ``{"rows": [...]}`` or of one event; no column of an event is a list."""
-    if type(given) is dict and type(given.get("rows")) is list:
-        return shape.rows(given, limit=limit)
-    return [shape.row(given)]
+    several = type(given) is dict and type(given.get("rows")) is list
+    return shapes.listed(given, limit=limit) if several else [given]
 
 
 def _none(serving: Serving) -> Handler:

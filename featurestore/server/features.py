@@ -69,7 +69,7 @@ def _many(serving: Serving, plan: ServicePlan, shape: shapes.Shape) -> Handler:
         at = as_of(request)
 
         def answer(given: Any) -> bytes:
-            rows = shape.rows(given, limit=serving.options.batch_rows)
+            rows = shape.rows(shapes.listed(given, limit=serving.options.batch_rows))
             made = serving.store.lookup_many(name, rows, as_of=at)
             serving.served(request, name, rows, made)
             return answers.dumps(answers.vectors(made))

@@ -84,7 +84,7 @@ def _many(serving: Serving, taken: Mapping[str, shapes.Shape]) -> Handler:
 
         def answer(given: Any) -> bytes:
             service = _service(serving, model)
-            rows = taken[service].rows(given, limit=serving.options.batch_rows)
+            rows = taken[service].rows(shapes.listed(given, limit=serving.options.batch_rows))
             made = serving.store.predict_many(model, rows, as_of=at)
             loaded.add(model)
             serving.served(request, service, rows, made)

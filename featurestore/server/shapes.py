@@ -132,19 +132,25 @@ class Shape:
                 given[name] = getattr(checked, field)
         return given
 
-    def rows(self, given: Any, *, limit: int) -> list[dict[str, Any]]:
-        """Return the rows of ``{"rows": [...]}``.
+    def rows(self, given: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return rows as the store takes them: see :meth:`row`."""
+        return [self.row(one, row_number(place)) for place, one in enumerate(given)]
 
-        Raises
-        ------
-        HTTPException
-            422 if it is something else, has a row that is wrong, or more than ``limit`` rows.
-        """
-        if type(given) is not dict or given.keys() != {"rows"} or type(given["rows"]) is not list:
-            raise refused(422, "invalid_request", 'Give one JSON object: {"rows": [...]}, and nothing else in it.')
-        if len(given["rows"]) > limit:
-            raise refused(422, "too_many_rows", f"There are {len(given['rows']):,} rows; {limit:,} go at once.")
-        return [self.row(one, row_number(place)) for place, one in enumerate(given["rows"])]
+
+def listed(given: Any, *, limit: int) -> list[Any]:
+    """Return what is in the list of ``{"rows": [...]}``, unchecked.
+
+    Raises
+    ------
+    HTTPException
+        422 if it is something else, or has more than ``limit`` rows.
+    """
+    if type(given) is not dict or given.keys() != {"rows"} or type(given["rows"]) is not list:
+        raise refused(422, "invalid_request", 'Give one JSON object: {"rows": [...]}, and nothing else in it.')
+    rows: list[Any] = given["rows"]
+    if len(rows) > limit:
+        raise refused(422, "too_many_rows", f"There are {len(rows):,} rows; {limit:,} go at once.")
+    return rows
 
 
 def request_of(plan: ServicePlan) -> Shape:
