@@ -17,6 +17,7 @@ FORMAT = 2
 APPLICATION = 0x46534F4E  # "FSON": tells our file from any other SQLite file
 BUSY_S = 5.0
 _POLL_S = 0.0005
+_WAL_PAGES = 8192  # 32 MB: pages of indexes that every append changes are then written to the file once for several
 _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids to use them here, or even to close them
 
 SCHEMA = """
@@ -77,6 +78,7 @@ class Connection:
             self._prepare(path)
             self.execute(f"PRAGMA synchronous = {synchronous}")
             self.execute("PRAGMA mmap_size = 2147418112")
+            self.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             self.execute("PRAGMA cache_size = -16384")
         except BaseException:
             self.sqlite.close()

@@ -68,12 +68,11 @@ def key_blocks(key_hash: IntArray, payload_hash: IntArray) -> Iterator[tuple[int
 def match(blocks: Sequence[bytes], asked: IntArray) -> KnownKeys:
     """Pairs of blocks, given in their order, whose key hash is among ``asked`` (sorted)."""
     key = np.frombuffer(b"".join([block[: len(block) // 2] for block in blocks]), np.int64)
-    payload = np.frombuffer(b"".join([block[len(block) // 2 :] for block in blocks]), np.int64)
-    if not len(key):
-        return NO_KEYS
-    asked = asked[np.searchsorted(asked, key[0]) : np.searchsorted(asked, key[-1], side="right")]
     first, last = np.searchsorted(key, asked), np.searchsorted(key, asked, side="right")
     there = last > first
+    if not there.any():  # as of most events: they are new
+        return NO_KEYS
+    payload = np.frombuffer(b"".join([block[len(block) // 2 :] for block in blocks]), np.int64)
     edges = np.zeros(len(key) + 1, np.int64)  # 1 where equal hashes begin, -1 behind their end
     edges[first[there]] += 1
     edges[last[there]] -= 1
