@@ -26,14 +26,13 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
     closed, taken = connection.execute(
         "SELECT closed, coalesce((SELECT tail_from FROM views WHERE name = ?), 0) FROM state", (view,)
     ).fetchone()
-    groups = connection.execute(
-        "SELECT key, position > ?3 AS later FROM tail"
-        " WHERE view = ?1 AND key IN (SELECT value FROM json_each(?2)) AND position > ?4"
-        f" GROUP BY key, later HAVING count(*) > {MOST}",
-        (view, json.dumps([key for key, _, _ in pieces]), closed, taken),
+    busy = connection.execute(
+        "SELECT asked.value FROM json_each(?2) AS asked WHERE"
+        f" (SELECT count(*) FROM tail WHERE view = ?1 AND key = asked.value AND position > ?3) > {MOST}",
+        (view, json.dumps([key for key, _, _ in pieces]), taken),
     ).fetchall()
-    sides = {True: (closed, position), False: (taken, closed)}
-    many = [blobs for key, later in groups if len(blobs := _small(connection, view, key, sides[bool(later)])) > MOST]
+    sides = ((taken, closed), (closed, position))
+    many = [blobs for (key,) in busy for side in sides if len(blobs := _small(connection, view, key, side)) > MOST]
     if not many:
         return
     packed = merge(view, [[blob for *_, blob in blobs] for blobs in many])
