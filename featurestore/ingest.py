@@ -2,7 +2,7 @@
 
 import functools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -49,8 +49,11 @@ def ingest(
     online: OnlineStore,
     now: int,
     forgotten: Forgotten,
+    opened: MutableMapping[str, int],
 ) -> Ingested:
     """Append rows to a source: all of them durably, or none.
+
+    ``opened`` notes of each source the store's generation in which its keys and views were found open.
 
     Raises
     ------
@@ -61,8 +64,12 @@ def ingest(
     NotMaterialized
         If the source has events from before its ``key=`` was what it is.
     """
-    _open_keys(source, log, online)
-    _open_views(source, views, log, online)
+    signatures = {view.name: signature_of(view) for view in views}
+    generation = online.generation()
+    if opened.get(source.name) != generation:
+        _open_keys(source, log, online)
+        _open_views(source, signatures, log, online)
+        opened[source.name] = generation
     arriving, left_out = _checked(source, rows, forgotten)
     if not arriving.rows:
         state = online.state()
@@ -73,7 +80,7 @@ def ingest(
         functools.partial(arriving.pack, views),
         arriving.keys(),
         _confirm(source, arriving, log, online),
-        {view.name: signature_of(view) for view in views},
+        signatures,
         functools.partial(_merged, {view.name: view for view in views}),
     )
     receipt = online.append(source.name, batch)
@@ -91,12 +98,13 @@ def untouched(source: Source, log: EventLog, online: OnlineStore) -> bool:
     return not online.touched(source.name) and log.rows(source.name) == 0
 
 
-def _open_views(source: Source, views: Sequence[SourceBy], log: EventLog, online: OnlineStore) -> None:
+def _open_views(source: Source, signatures: Mapping[str, str], log: EventLog, online: OnlineStore) -> None:
     """Note that a source's views are complete, before its first event; later only a load can fill a new view."""
     known = online.views()
-    states = {view.name: ViewState(None, source.name, signature_of(view)) for view in views}
     new = {
-        name: state for name, state in states.items() if name not in known or known[name].signature != state.signature
+        name: ViewState(None, source.name, signature)
+        for name, signature in signatures.items()
+        if name not in known or known[name].signature != signature
     }
     if new and untouched(source, log, online):
         online.open_views(new)

@@ -14,6 +14,7 @@ others, aligned without padding, and decoded when asked for. Events lie in the o
 or known_at (``T``, ``K``) takes no room.
 """
 
+import functools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Layout:
     slots: Mapping[str, Slot]
 
 
+@functools.lru_cache(maxsize=256)
 def layout_of(listing: bytes) -> Layout:
     """Lay out a column list."""
     base = HEADER.size + len(listing)

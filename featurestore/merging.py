@@ -1,6 +1,5 @@
 """Many small blobs of an entity as few: appends leave one each, and a lookup would read them all."""
 
-import functools
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -38,9 +37,4 @@ def merged(view: SourceBy, entities: Sequence[Sequence[bytes]]) -> list[list[Pac
 
 def _columns(blob: bytes) -> tuple[str, ...]:
     length = HEADER.unpack_from(blob)[2]
-    return _names(blob[HEADER.size : HEADER.size + length])
-
-
-@functools.lru_cache(maxsize=256)
-def _names(listing: bytes) -> tuple[str, ...]:
-    return tuple(layout_of(listing).slots)
+    return tuple(layout_of(blob[HEADER.size : HEADER.size + length]).slots)

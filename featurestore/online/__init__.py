@@ -161,6 +161,10 @@ class OnlineStore(Protocol):
         """Give the newest published position and arrival stamp."""
         ...
 
+    def generation(self) -> int:
+        """Give a number that changes with the views, their runs, and the keys that loads wrote."""
+        ...
+
     def logged(self) -> int:
         """Give the newest position that the log has, by what was loaded from it and moved into it."""
         ...

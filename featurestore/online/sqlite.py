@@ -54,6 +54,11 @@ class SQLiteStore:
         with self._connected() as connection:
             return State(*connection.execute("SELECT position, stamp FROM state").fetchone())
 
+    def generation(self) -> int:
+        """Give a number that changes with the views, their runs, and the keys that loads wrote."""
+        with self._connected() as connection:
+            return int(connection.execute("SELECT generation FROM state").fetchone()[0])
+
     def logged(self) -> int:
         """Give the newest position that the log has, by what was loaded from it and moved into it."""
         with self._connected() as connection:

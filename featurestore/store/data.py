@@ -61,7 +61,7 @@ class Data(Learning):
         """
         found = self.registry.source(source)
         views = [view for view, _ in self._reaches().values() if view.source.name == found.name]
-        return ingest.ingest(found, views, rows, self.log, self.online, self.now(), self._forgotten)
+        return ingest.ingest(found, views, rows, self.log, self.online, self.now(), self._forgotten, self._opened)
 
     def forget(self, entity: Entity | str, key: Any) -> Erased:
         """Erase an entity's events everywhere, and keep it out of later loads and ingests (S16).

@@ -64,6 +64,7 @@ class Home:
             name: compile_service(one, self.registry.outputs) for name, one in self.registry.services.items()
         }
         self._prepared: dict[str, Prepared] = {}
+        self._opened: dict[str, int] = {}
         self._memory = usual() if memory is None else memory
         self._training_sets = TrainingSets(self.home / "training_sets.duckdb", memory=self._memory)
 
@@ -118,6 +119,7 @@ class Home:
         """Close the store's files; it opens them again when used."""
         if "online" in self.__dict__:
             self.__dict__.pop("online").close()
+        self._opened.clear()
 
     def __enter__(self) -> Self:
         return self
