@@ -177,6 +177,8 @@ def test_another_key_holds_for_what_was_loaded_and_ingested(tmp_path: Path, open
     )
     store = open_store(by("number"))
     assert store.materialize().rows == 1
+    with pytest.raises(NotMaterialized, match="key='id'"):
+        first.ingest("payments", event("p5", number=5))
     assert store.materialize(rebuild=True).position > 0
     assert store.ingest("payments", event("p2", 7.0, number=2)).duplicates == 1
     with pytest.raises(ConflictingRows):
