@@ -21,7 +21,7 @@ from featurestore.known import known_events, known_keys
 from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import NO_KEYS
-from featurestore.spool import Spool
+from featurestore.spill import Room, Spill
 from featurestore.validation import BadRow
 from featurestore.view import KNOWN_AT, TableColumns
 
@@ -38,7 +38,7 @@ class Arrived:
     """
 
     source: Source
-    read: Spool
+    read: Spill
     history: bool
     rows: int = 0
     keep: BoolArray | None = None
@@ -71,13 +71,15 @@ class Arrived:
 class Terms:
     """How a load goes: relative paths start at ``root``; it begins at ``stamp`` (microseconds UTC).
 
-    What it brings as an arrival is known when it is published: then ``now`` is read, and never gives less.
+    What it brings as an arrival is known when it is published: then ``now`` is read, and never gives less. It may take
+    ``memory`` bytes.
     """
 
     root: Path
     stamp: int
     now: Callable[[], int]
     forgotten: Forgotten
+    memory: int
     history: bool = False
     on_invalid: OnInvalid | None = None
     rebuild: bool = False
@@ -95,8 +97,8 @@ class _Facts:
     """Name of each part, and where its rows begin and end."""
 
 
-def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, folder: Path) -> Arrived:
-    """Rows of a source that are not in the log; those that memory does not hold lie in ``folder``.
+def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, room: Room) -> Arrived:
+    """Rows of a source that are not in the log; ``room`` is for them.
 
     Found by file for paths, by key where there is one, by multiset difference otherwise. A file that has vanished is
     named in the result and its events stay.
@@ -114,7 +116,7 @@ def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, fo
     there = reading.parts(source, terms.root)
     loaded = log.loaded(source.name)
     history = terms.history or terms.rebuild or not loaded
-    found = Arrived(source, Spool(folder), history, stamp=None if history else terms.stamp)
+    found = Arrived(source, Spill(room), history, stamp=None if history else terms.stamp)
     noted = ["known_at"] if terms.rebuild and not terms.history else []
     if source.key is not None or loaded or noted:
         noted.append("payload_hash")
@@ -143,7 +145,7 @@ def _read(
     noted: Collection[str],
 ) -> tuple[Arrived, _Facts]:
     """Checked rows of the parts that are not as they were loaded, without those of forgotten entities."""
-    source, spool, facts = found.source, found.read, _Facts()
+    source, spill, facts = found.source, found.read, _Facts()
     parts, bad, forgotten = [], list[BadRow](), 0
     for part in there:
         record = known.get(part.name)
@@ -152,15 +154,15 @@ def _read(
         digest = reading.digest(part)
         if record is not None and digest and digest == record.digest:
             continue
-        seen, valid, begin = 0, 0, spool.rows
+        seen, valid, begin = 0, 0, spill.rows
         for raw in ahead(reading.tables(source, part, terms.root)):
             checked = validation.check(raw, source.fields, origin=part.name, from_text=part.kind == "csv")
             bad += [replace(one, row=one.row + seen) for one in checked.bad]
             table, left_out = terms.forgotten.without(source, checked.table)
             _note(facts, source, table, noted)
-            spool.add(table.append_column(PART, _part_names(part.name, table.num_rows)))
+            spill.add(table.append_column(PART, _part_names(part.name, table.num_rows)))
             seen, valid, forgotten = seen + raw.num_rows, valid + checked.table.num_rows, forgotten + left_out
-        facts.spans.append((part.name, begin, spool.rows))
+        facts.spans.append((part.name, begin, spill.rows))
         parts.append((part, digest, valid))
     return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten), facts
 
@@ -186,10 +188,10 @@ def _part_names(name: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([name]))
 
 
-def _rows(spool: Spool, rows: IntArray) -> pa.Table:
-    """Some rows of a spool, by their numbers, ascending."""
+def _rows(spill: Spill, rows: IntArray) -> pa.Table:
+    """Some rows of a spill, by their numbers, ascending."""
     begin, chosen = 0, []
-    for table in spool if len(rows) else ():
+    for table in spill if len(rows) else ():
         own = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, begin + table.num_rows)] - begin
         if len(own):
             chosen.append(table.take(pa.array(own)))
@@ -205,8 +207,8 @@ def _stamped_as_before(found: Arrived, payload_hash: IntArray, known_at: IntArra
     return replace(found, stamps=stamps, as_before=as_before)
 
 
-def _rows_from(spool: Spool, begin: int, rows: IntArray) -> pa.Table:
-    return _rows(spool, rows + begin)
+def _rows_from(spill: Spill, begin: int, rows: IntArray) -> pa.Table:
+    return _rows(spill, rows + begin)
 
 
 def _new_by_key(
@@ -248,7 +250,7 @@ def _repeating(ordered: IntArray) -> BoolArray:
 
 
 def _known_otherwise(
-    source: Source, read: Spool, suspect: IntArray, log: EventLog, online: OnlineStore, *, rebuild: bool
+    source: Source, read: Spill, suspect: IntArray, log: EventLog, online: OnlineStore, *, rebuild: bool
 ) -> dict[int, dict[str, Any]]:
     """Events that are known under the keys of suspect rows, by row; a row of which only the hash is known has none."""
     if not len(suspect):
@@ -280,7 +282,7 @@ def _drop_known(
 
 
 def _repeats(
-    source: Source, read: Spool, payload_hash: IntArray, rows: IntArray, keep: BoolArray
+    source: Source, read: Spill, payload_hash: IntArray, rows: IntArray, keep: BoolArray
 ) -> dict[int, dict[str, Any]]:
     """Drop from ``keep`` what repeats another row of the load; give the first event of those that differ from it.
 

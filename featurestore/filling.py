@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +12,7 @@ from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
-from featurestore.spool import Spool, ranges
+from featurestore.spill import Room, Spill, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
 MOST_RUNS = 4
@@ -81,7 +80,7 @@ def fill(
     whole: bool,
     bulk: bool,
     arrive: bool,
-    folder: Path,
+    room: Room,
 ) -> tuple[ViewState, tuple[int, ...]]:
     """Write a run of the view; gives its new state and the runs that it replaces.
 
@@ -95,8 +94,8 @@ def fill(
         Whether bulk events in the log count (a rebuild loads them anew).
     arrive
         Whether the fresh events are known no earlier than their load is published.
-    folder
-        Where rows lie that memory does not hold.
+    room
+        For the rows while they are put together.
     """
     view, source = one.view, one.view.source
     state = online.views().get(view.name, ViewState())
@@ -112,7 +111,7 @@ def fill(
     new = (table.select(columns) for table in fresh)
     runs: tuple[tuple[Iterable[pa.Table], bool], ...] = (([held], False), (new, arrive))
     if held.num_rows and not arrive:
-        runs = ((_together(view, held, new, folder), False),)
+        runs = ((_together(view, held, new, room), False),)
     for tables, arriving in runs:
         for table in tables:
             rows = pieces_of(view, _since(table.unify_dictionaries(), source.event_time, horizon))
@@ -126,16 +125,16 @@ def fill(
     return ViewState(horizon, source.name, signature), state.runs if whole else ()
 
 
-def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], folder: Path) -> Iterator[pa.Table]:
+def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], room: Room) -> Iterator[pa.Table]:
     """All events, each entity's in one table."""
-    spool = Spool(folder)
+    spill = Spill(room)
     try:
         for table in chain([held], new):
-            spool.add(table)
+            spill.add(table)
         column = view.key_columns[0]
-        yield from ranges(spool, column, view.source.fields[column].kind)
+        yield from ranges(spill, column, view.source.fields[column].kind)
     finally:
-        spool.close()
+        spill.close()
 
 
 def _since(table: pa.Table, event_time: str, horizon: int | None) -> pa.Table:

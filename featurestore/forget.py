@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore import carriers, filling, keys, spool
+from featurestore import carriers, filling, keys
 from featurestore.definition import Entity, Source
 from featurestore.errors import RequestError
 from featurestore.filling import Wanted
 from featurestore.forgotten import Forgotten
 from featurestore.log import EventLog
 from featurestore.online import OnlineStore
+from featurestore.spill import room_at
 from featurestore.training import TrainingSet
 from featurestore.values import Kind, Values, from_list
 
@@ -100,10 +101,11 @@ def erase(
     forgotten: Forgotten,
     *,
     at: int,
+    memory: int,
 ) -> dict[str, int]:
     """Take forgotten entities' events out of log and online store; gives how many by source.
 
-    The caller holds the log's lock, and has taken ingested events over.
+    The caller holds the log's lock, and has taken ingested events over. ``memory`` is what this may take, bytes.
     """
     counts: dict[str, int] = {}
     for source in sources:
@@ -111,7 +113,7 @@ def erase(
         counts[source.name] = log.erase(source.name, without, at=at)
     views = [one for one in wanted if one.view.source.name in counts]
     if views:
-        _fill(views, log, online, at)
+        _fill(views, log, online, at, memory)
     log.collect_garbage(at=at, at_once=True)
     online.scrub()
     return counts
@@ -121,16 +123,16 @@ def _without(source: Source, forgotten: Forgotten) -> Callable[[pa.Table], pa.Ta
     return lambda table: forgotten.without(source, table)[0]
 
 
-def _fill(views: Sequence[Wanted], log: EventLog, online: OnlineStore, at: int) -> None:
+def _fill(views: Sequence[Wanted], log: EventLog, online: OnlineStore, at: int, memory: int) -> None:
     """Fill views from the log, in place of all that they held."""
     load = log.begin("compaction", at=at)
     try:
         online.begin_load(load.id)
         states, replaced = {}, list[int]()
-        with spool.folder_of(log.folder / "spool") as folder:
+        with room_at(log.folder / "spill", memory) as room:
             for one in views:
                 states[one.view.name], old = filling.fill(
-                    one, (), load.id, log, online, whole=True, bulk=True, arrive=False, folder=folder
+                    one, (), load.id, log, online, whole=True, bulk=True, arrive=False, room=room
                 )
                 replaced += old
         online.publish_load(load.id, views=states, replaces=replaced, tail_upto=log.taken_over, advances=False)

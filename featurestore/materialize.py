@@ -7,7 +7,6 @@ other is dropped.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
 from featurestore.online import KnownKeys, OnlineStore, State
 from featurestore.online.keys import joined
-from featurestore.spool import Spool, folder_of, ranges
+from featurestore.spill import Room, Spill, ranges, room_at
 from featurestore.view import KNOWN_AT, TableColumns, coded, ties_of
 
 Progress = Callable[[str], None]
@@ -109,8 +108,8 @@ def materialize(
     for source in sources:
         check_schema(source, log, origin="ingest" if terms.rebuild else None)
     for _ in range(_ATTEMPTS):
-        with folder_of(log.folder / "spool") as folder:
-            done = _Loading(sources, wanted, log, online, terms, progress, folder).run()
+        with room_at(log.folder / "spill", terms.memory) as room:
+            done = _Loading(sources, wanted, log, online, terms, progress, room).run()
         if done is not None:
             return replace(done, taken_over=taken)
         taken += take_over(sources, log, online, terms.stamp)
@@ -130,17 +129,17 @@ class _Loading:
         online: OnlineStore,
         terms: Terms,
         progress: Progress,
-        folder: Path,
+        room: Room,
     ) -> None:
         self.sources, self.wanted, self.terms, self.progress = sources, wanted, terms, progress
-        self.folder = folder
+        self.room = room
         self.log, self.online = log, online
         # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
         self.expected = log.taken_over
         self.states = online.views()
         self.stale = {one.view.name: filling.stale(one, self.states) for one in wanted}
         self.found: list[Arrived] = []
-        self.written: dict[str, Spool] = {}
+        self.written: dict[str, Spill] = {}
         self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
         self.keys: dict[str, KnownKeys] = {}
 
@@ -149,7 +148,7 @@ class _Loading:
         for source in self.sources:
             if not source.fed_by_ingest:
                 self.progress(f"reading {source.name}")
-                self.found.append(arrived(source, self.log, self.online, self.terms, self.folder))
+                self.found.append(arrived(source, self.log, self.online, self.terms, self.room))
         self.keys = {source.name: self._keys_of(source) for source in self.sources}
         state = self.online.state()
         views = any(self.stale.values()) or any(map(self._appended, self.wanted))
@@ -196,7 +195,7 @@ class _Loading:
 
     def _write(self, one: Arrived, load: Load) -> None:
         """Segment, file records and bad rows of a source's new events."""
-        name, written = one.source.name, Spool(self.folder)
+        name, written = one.source.name, Spill(self.room)
         load.write_all(
             name,
             self._ordered(one, written),
@@ -214,7 +213,7 @@ class _Loading:
         ]
         load.add_quarantined(name, bad)
 
-    def _ordered(self, one: Arrived, written: Spool) -> Iterator[pa.Table]:
+    def _ordered(self, one: Arrived, written: Spill) -> Iterator[pa.Table]:
         """New events in the order of the log, which is that of the first view too; they are put aside for the views."""
         source, entity = one.source, self._entity_columns(one.source)
         first = (*entity, source.event_time)[0]
@@ -267,7 +266,7 @@ class _Loading:
                     whole=whole,
                     bulk=not rebuild,
                     arrive=found is not None and not found.history,
-                    folder=self.folder,
+                    room=self.room,
                 )
                 replaced += old
         for source in filter(self._keys_anew, self.sources):

@@ -18,8 +18,8 @@ def load(root: Path) -> dict[str, Any]:
     ``definitions`` is the folder or file of declarations (default ``definitions``); ``home`` the store's own folder
     (default ``.featurestore``); ``retain`` how far back a lookup's ``as_of`` may lie (default ``None``: as far as
     there are events); ``served_sample``, ``served_retain`` and ``served_max_mb`` are what the server's log keeps, see
-    :class:`featurestore.monitoring.recorder.Keeping`. ``memory`` is what a training set may take while it is built, in
-    bytes (default ``None``: half of what the machine, or its container, has).
+    :class:`featurestore.monitoring.recorder.Keeping`. ``memory`` is what a training set or a load may take while it
+    is made, in bytes (default ``None``: half of what the machine, or its container, has).
 
     Raises
     ------

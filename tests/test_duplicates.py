@@ -14,7 +14,9 @@ from featurestore.arrivals import Terms, arrived
 from featurestore.errors import ConflictingRows, NotMaterialized
 from featurestore.forgotten import Forgotten
 from featurestore.known import known_events
+from featurestore.memory import usual
 from featurestore.online.sqlite import SQLiteStore
+from featurestore.spill import Room
 
 Open = Callable[..., FeatureStore]
 MAY_15 = "2026-05-15T10:00:00"
@@ -49,7 +51,8 @@ def spent(store: FeatureStore, **options: Any) -> float:
 
 
 def terms(folder: Path, *, rebuild: bool = False) -> Terms:
-    return Terms(folder, 0, lambda: 0, Forgotten(folder / "forgotten.sqlite"), rebuild=rebuild)
+    forgotten = Forgotten(folder / "forgotten.sqlite")
+    return Terms(folder, 0, lambda: 0, forgotten, memory=usual(), rebuild=rebuild)
 
 
 # -- an event that is on its way ----------------------------------------------------------------------------------
@@ -60,14 +63,14 @@ def test_a_load_is_compared_with_events_that_are_not_taken_over_yet(tmp_path: Pa
     store = open_store()
     store.ingest("payments", event("p1", 99.0))
     with pytest.raises(ConflictingRows, match=r"'p1' is known with another payload: amount was 99\.0 and is 5\.0"):
-        arrived(payments, store.log, store.online, terms(tmp_path), tmp_path)
+        arrived(payments, store.log, store.online, terms(tmp_path), Room(tmp_path, usual()))
 
 
 def test_a_rebuild_is_compared_with_events_that_are_not_taken_over_yet(tmp_path: Path, open_store: Open) -> None:
     write(tmp_path / "data/a.csv", f"p1,c1,{MAY_15},5", f"p2,c1,{MAY_15},7")
     store = open_store()
     store.ingest("payments", event("p1", 5.0))
-    found = arrived(payments, store.log, store.online, terms(tmp_path, rebuild=True), tmp_path)
+    found = arrived(payments, store.log, store.online, terms(tmp_path, rebuild=True), Room(tmp_path, usual()))
     assert [table["id"].to_pylist() for table in found.tables()] == [["p2"]]
     assert (found.rows, found.duplicates) == (1, 1)
 

@@ -88,7 +88,7 @@ FLOORS = (
         "maturity",
         "merging",
         "splits",
-        "spool",
+        "spill",
         "spines",
         "contents",
         "provenance",

@@ -43,7 +43,9 @@ class Data(Learning):
         """
         sources = tuple(self.registry.sources.values())
         with self._writing("materialize"):
-            terms = arrivals.Terms(self.root, self._stamp(), self.now, self._forgotten, history, on_invalid, rebuild)
+            terms = arrivals.Terms(
+                self.root, self._stamp(), self.now, self._forgotten, self._memory, history, on_invalid, rebuild
+            )
             wanted = filling.wanted(self._reaches(), terms.stamp, self._retain)
             return materialize.materialize(sources, wanted, self.log, self.online, terms, progress=progress)
 
@@ -93,7 +95,7 @@ class Data(Learning):
             materialize.recover(self.log, self.online)
             ingest.take_over(tuple(self.registry.sources.values()), self.log, self.online, at)
             wanted = filling.wanted(self._reaches(), at, self._retain)
-            events = forget.erase(sources, wanted, self.log, self.online, self._forgotten, at=at)
+            events = forget.erase(sources, wanted, self.log, self.online, self._forgotten, at=at, memory=self._memory)
         sets = [name for name in self.training_sets() if forget.contains(self.load_training_set(name), given)]
         models = [f"{one.name}@{one.version}" for one in self.models() if one.manifest["training_set"]["name"] in sets]
         asked = sum(all(row.inputs.get(name) == one for name, one in given.items()) for row in self.served_log.rows())

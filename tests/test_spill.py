@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from strategies import NOTES, UNITS
 
-from featurestore import Entity, FeatureService, FeatureStore, Source, feature, reading, spool
+from featurestore import Entity, FeatureService, FeatureStore, Source, feature, reading, spill
 from featurestore.ahead import ahead
-from featurestore.spool import Spool, ranges
+from featurestore.spill import Room, Spill, ranges
 from featurestore.values import Kind
 
 Small = Callable[[int], None]
@@ -28,15 +28,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Small:
     """Let memory hold so many bytes."""
 
     def hold(most: int) -> None:
-        monkeypatch.setattr(spool, "IN_MEMORY", most)
-        monkeypatch.setattr(spool, "_SAMPLED", 2)
+        monkeypatch.setattr(Room, "held", most)
+        monkeypatch.setattr(Room, "range", most // 2)
+        monkeypatch.setattr(spill, "_SAMPLED", 2)
         monkeypatch.setattr(reading, "ROWS", 7)
 
     return hold
 
 
-def spooled(folder: Path, tables: Sequence[pa.Table]) -> Spool:
-    made = Spool(folder)
+def spilled(folder: Path, tables: Sequence[pa.Table]) -> Spill:
+    made = Spill(Room(folder, memory=1_000_000))
     for table in tables:
         made.add(table)
     return made
@@ -50,7 +51,7 @@ def of(column: Sequence[Any], kind: Any = None, first: int = 0) -> pa.Table:
 def test_tables_come_back_in_order_as_often_as_they_are_asked_for(tmp_path: Path, small: Small, most: int) -> None:
     small(most)
     tables = [of(["a", None, "b"]), of([]).cast(of(["a"]).schema), of(["ä"] * 20)]
-    made = spooled(tmp_path, tables)
+    made = spilled(tmp_path, tables)
     for _ in range(2):
         assert [row for table in made for row in table.to_pylist()] == [r for one in tables for r in one.to_pylist()]
     assert (made.rows, bool(list(tmp_path.iterdir()))) == (23, most < 1 << 20)
@@ -61,7 +62,7 @@ def test_tables_come_back_in_order_as_often_as_they_are_asked_for(tmp_path: Path
 def test_tables_of_other_codes_come_back(tmp_path: Path, small: Small) -> None:
     small(10)
     coded = [pa.table({"key": pa.array(names).dictionary_encode()}) for names in (["b", "a"], ["c", "a", None])]
-    assert [one.to_pylist() for one in spooled(tmp_path, coded)] == [one.to_pylist() for one in coded]
+    assert [one.to_pylist() for one in spilled(tmp_path, coded)] == [one.to_pylist() for one in coded]
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -78,7 +79,7 @@ def test_ranges_hold_every_row_once_each_value_in_one_of_them_and_ascend(
     pool = (None, *kind[2])
     column = [pool[number % len(pool)] for number in drawn]
     tables = [of(column[first : first + each], kind[1], first) for first in range(0, len(column), each)]
-    found = [range_.to_pylist() for range_ in ranges(spooled(tmp_path, tables), "key", kind[0])]
+    found = [range_.to_pylist() for range_ in ranges(spilled(tmp_path, tables), "key", kind[0])]
     rows = [row for one in found for row in one]
     assert sorted(rows, key=lambda row: row["row"]) == [row for one in tables for row in one.to_pylist()]
     assert all(found)
@@ -150,7 +151,7 @@ def loaded(folder: Path, source: Source, clock: Any) -> Loaded:
         wants = {"sales_by_customer": [f"c{number}" for number in range(5)], "sales_by_shop": ["0", "1", "2", "3"]}
         blobs = store.online.read(wants, {}).blobs
         reports.append(store.materialize(rebuild=True).sources)
-        assert not (store.log.folder / "spool").exists()
+        assert not (store.log.folder / "spill").exists()
         log = store.log.read("sales")
         events = log.drop_columns(["__part"]).to_pylist()  # of equal events of two parts either may be the first
         return events, sorted(map(str, log.to_pylist())), blobs, reports, store.log.quarantined("sales")
@@ -166,6 +167,12 @@ def test_a_load_that_memory_does_not_hold_gives_what_one_in_memory_gives(
     got = loaded(tmp_path / "cut", source, clock)
     assert got == expected
     assert len(got[0]) > 60
+
+
+def test_a_load_holds_in_proportion_to_the_memory_that_it_may_take(tmp_path: Path) -> None:
+    little, much = Room(tmp_path, 100_000_000), Room(tmp_path, 64_000_000_000)
+    assert (little.held, little.range) == (12_500_000, 3_125_000)
+    assert (much.held, much.range) == (8_000_000_000, spill.RANGE)
 
 
 def test_what_fails_ahead_fails_where_its_item_would_have_come() -> None:

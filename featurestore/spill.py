@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,47 @@ import pyarrow as pa
 from featurestore import values
 from featurestore.values import Kind
 
-IN_MEMORY = 1 << 28
-"""Most bytes of rows that are held, or put in order, at once; what sorts and writes them takes a few times as much."""
+RANGE = 1 << 26
+"""Bytes of rows that are put in order together: about a million events."""
 
 _MOST_RANGES = 128  # files that are open at once
 _SAMPLED = 1 << 10  # of so many rows one is in the sample
 
 
-class Spool:
+@dataclass(frozen=True)
+class Room:
+    """What a load may take: ``memory`` in bytes, and a folder for the rows that this does not hold."""
+
+    folder: Path
+    memory: int
+
+    @property
+    def held(self) -> int:
+        """Bytes of rows that are held at once: as they were read, and once more while they are cut into ranges."""
+        return self.memory // 8
+
+    @property
+    def range(self) -> int:
+        """Bytes of a range: several are sorted, written and packed at a time, which takes a few times as much."""
+        return min(RANGE, self.held // 4)
+
+
+class Spill:
     """Tables of one schema: added once, read any number of times, in order.
 
     Parameters
     ----------
-    folder
-        Where its file lies, if it needs one; it is gone when the spool is closed.
-    in_memory
-        Bytes that it may hold before it writes to its file.
+    room
+        Where its file lies, if it needs one; it is gone when the spill is closed.
+    share
+        Of so many that hold rows at once it is one.
     """
 
-    def __init__(self, folder: Path, *, in_memory: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, room: Room, *, share: int = 1) -> None:
+        self.room = room
         self.rows = 0
         self.nbytes = 0
-        self._most = IN_MEMORY if in_memory is None else in_memory
+        self._most = room.held // share
         self._held: list[pa.Table] = []
         self._sample: list[pa.Table] = []
         self._path: Path | None = None
@@ -56,7 +75,7 @@ class Spool:
             self._held.append(table)
             return
         if self._writer is None:
-            handle, path = tempfile.mkstemp(dir=self.folder)
+            handle, path = tempfile.mkstemp(dir=self.room.folder)
             os.close(handle)
             self._path, self._file = Path(path), pa.OSFile(path, "wb")
             self._writer = pa.ipc.new_stream(self._file, table.schema)
@@ -93,7 +112,7 @@ class Spool:
 
 
 def ranges(
-    spool: Spool, column: str, kind: Kind, tables: Callable[[], Iterable[pa.Table]] | None = None
+    spill: Spill, column: str, kind: Kind, tables: Callable[[], Iterable[pa.Table]] | None = None
 ) -> Iterator[pa.Table]:
     """Cut rows into ranges of a column: ascending, null first, each one table, none of them empty.
 
@@ -101,22 +120,21 @@ def ranges(
 
     Parameters
     ----------
-    spool
+    spill
         The rows; where ``tables`` are given, what those were made of.
     kind
         What the column holds.
     tables
-        Gives the rows to be cut, by default those of the spool.
+        Gives the rows to be cut, by default those of the spill.
     """
-    each = iter(spool) if tables is None else iter(tables())
-    edges = _edges(spool, column, kind)
+    each = iter(spill) if tables is None else iter(tables())
+    edges = _edges(spill, column, kind)
     if not len(edges):
         whole = list(each)
         if whole and (table := pa.concat_tables(whole)).num_rows:
             yield table
         return
-    share = IN_MEMORY // (len(edges) + 1)
-    parts = [Spool(spool.folder, in_memory=share) for _ in range(len(edges) + 1)]
+    parts = [Spill(spill.room, share=len(edges) + 1) for _ in range(len(edges) + 1)]
     try:
         for table in each:
             for part, rows in _split(table, column, kind, edges):
@@ -130,23 +148,23 @@ def ranges(
 
 
 @contextlib.contextmanager
-def folder_of(path: Path) -> Iterator[Path]:
-    """Make a folder for spools; what a killed process left in it is gone."""
+def room_at(path: Path, memory: int) -> Iterator[Room]:
+    """Make a folder for spills; what a killed process left in it is gone."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     try:
-        yield path
+        yield Room(path, memory)
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _edges(spool: Spool, column: str, kind: Kind) -> list[Any]:
-    """Values at which ranges begin, but for the first; none where memory holds all, or there is one value only."""
-    if spool.nbytes <= IN_MEMORY:
+def _edges(spill: Spill, column: str, kind: Kind) -> list[Any]:
+    """Values at which ranges begin, but for the first; none for little more than a range, or where one value is all."""
+    if spill.nbytes <= 2 * spill.room.range:
         return []
-    found = values.from_arrow(spool.sample(column), kind)
+    found = values.from_arrow(spill.sample(column), kind)
     ordered = np.sort(found.data[found.mask])
-    count = min(-(-4 * spool.nbytes // IN_MEMORY), _MOST_RANGES)
+    count = min(-(-spill.nbytes // max(spill.room.range, 1)), _MOST_RANGES)
     chosen = np.unique(ordered[np.arange(1, count) * len(ordered) // count]) if len(ordered) else ordered
     chosen = chosen[chosen > ordered[0]] if len(ordered) else chosen
     if kind == "str" and found.categories is not None:
