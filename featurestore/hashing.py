@@ -21,7 +21,7 @@ _BITS = 33
 _SHIFT = np.uint64(_BITS)
 _WORD = 8
 _ALL = (1 << 64) - 1
-_AT_ONCE = 1 << 15  # texts whose words stay in the processor's cache
+_AT_ONCE = 1 << 13  # rows whose words stay in the processor's cache
 
 
 def row_hashes(columns: Mapping[str, Values | pa.Array]) -> IntArray:
@@ -34,8 +34,11 @@ def row_hashes(columns: Mapping[str, Values | pa.Array]) -> IntArray:
     state = np.full(rows, _SEED, np.uint64)
     for name in sorted(columns):
         words, valid = _words(columns[name])
-        mixed = _mix((state ^ words) + _step(name))
-        state = mixed if valid is None else np.where(valid, mixed, state)
+        step = _step(name)
+        for first in range(0, rows, _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            mixed = _mix((state[some] ^ words[some]) + step)
+            state[some] = mixed if valid is None else np.where(valid[some], mixed, state[some])
     return state.view(np.int64)
 
 
@@ -86,18 +89,19 @@ def _words(column: Values | pa.Array) -> tuple[_Words, np.ndarray[Any, Any] | No
 
 def _text_words(texts: pa.LargeStringArray) -> _Words:
     """Hash of each text's UTF-8 bytes, eight at a time."""
+    words = np.empty(len(texts), np.uint64)
     _, offsets_buffer, data = texts.buffers()
-    if not len(texts):
-        return np.zeros(0, np.uint64)
-    offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    low = int(offsets[0])
-    padded = (b"" if data is None else memoryview(data)[low : int(offsets[-1])].tobytes()) + bytes(_WORD)
+    offsets = np.frombuffer(offsets_buffer or bytes(_WORD), np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    held = memoryview(b"" if data is None else data)
+    for first in range(0, len(texts), _AT_ONCE):
+        own = offsets[first : first + _AT_ONCE + 1]
+        words[first : first + _AT_ONCE] = _hashed(held[own[0] : own[-1]], own[:-1] - own[0], np.diff(own))
+    return words
+
+
+def _hashed(texts: memoryview, start: IntArray, lengths: IntArray) -> _Words:
+    padded = b"".join((texts, bytes(_WORD)))
     every_byte = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
-    starts = [offsets[first : first + _AT_ONCE + 1] - low for first in range(0, len(texts), _AT_ONCE)]
-    return np.concatenate([_hashed(every_byte, own[:-1], np.diff(own)) for own in starts])
-
-
-def _hashed(every_byte: _Words, start: IntArray, lengths: IntArray) -> _Words:
     state = _mix(lengths.astype(np.uint64) + _SEED)
     for done in range(0, int(lengths.max(initial=0)), _WORD):
         left = lengths - done
