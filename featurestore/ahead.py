@@ -1,6 +1,6 @@
 """Making the next item while the last one is used: a thread ahead, for what leaves Python's lock alone meanwhile."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -8,10 +8,10 @@ _T = TypeVar("_T")
 _END = object()
 
 
-def ahead(items: Iterable[_T]) -> Iterator[_T]:
+def ahead(items: Iterable[_T]) -> Generator[_T, None, None]:
     """Give the items in their order; the one after each is made in a thread meanwhile.
 
-    What making it raises is raised here, where the item would have come.
+    What making it raises is raised here, where the item would have come. Closed, it waits for the item in the making.
     """
     made = iter(items)
     with ThreadPoolExecutor(1, "ahead") as thread:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from featurestore.definition import SourceBy
 from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
-from featurestore.online import OnlineStore, ViewState
+from featurestore.online import OnlineStore, Piece, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
 from featurestore.spill import Room, Spill, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
@@ -113,16 +113,23 @@ def fill(
     if held.num_rows and not arrive:
         runs = ((_together(view, held, new, room), False),)
     for tables, arriving in runs:
-        for table in tables:
-            rows = pieces_of(view, _since(table.unify_dictionaries(), source.event_time, horizon))
-            if table.num_rows:
-                online.write_run(load_id, view.name, rows, arrive=arriving)
+        pieces = _pieces(view, tables, horizon)
+        first = next(pieces, None)
+        if first is not None:
+            online.write_run(load_id, view.name, chain([first], pieces), arrive=arriving)
     read = [
         one for one in log.segments(source.name) if origin in (None, one.origin) or not whole
     ]  # others may be damaged
     logged = {name for segment in read for name in scan.schema_of(segment).names}
     signature = signature_of(view, logged - set(SYSTEM))
     return ViewState(horizon, source.name, signature), state.runs if whole else ()
+
+
+def _pieces(view: SourceBy, tables: Iterable[pa.Table], horizon: int | None) -> Iterator[Piece]:
+    """Packed events of tables, each of which holds all events of its entities."""
+    for table in tables:
+        if table.num_rows:
+            yield from pieces_of(view, _since(table.unify_dictionaries(), view.source.event_time, horizon))
 
 
 def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], room: Room) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ other is dropped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from featurestore.events import IntArray
 from featurestore.filling import Wanted
 from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
-from featurestore.online import KnownKeys, OnlineStore, State
+from featurestore.online import KnownKeys, OnlineStore, State, ViewState
 from featurestore.online.keys import joined
 from featurestore.spill import Room, Spill, ranges, room_at
 from featurestore.view import KNOWN_AT, TableColumns, coded, ties_of
@@ -140,6 +141,8 @@ class _Loading:
         self.stale = {one.view.name: filling.stale(one, self.states) for one in wanted}
         self.found: list[Arrived] = []
         self.written: dict[str, Spill] = {}
+        self.views: dict[str, ViewState] = {}
+        self.replaced: list[int] = []
         self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
         self.keys: dict[str, KnownKeys] = {}
 
@@ -194,17 +197,21 @@ class _Loading:
         return published
 
     def _write(self, one: Arrived, load: Load) -> None:
-        """Segment, file records and bad rows of a source's new events."""
-        name, written = one.source.name, Spill(self.room)
-        load.write_all(
+        """Segment, file records and bad rows of a source's new events; its first view is filled from them meanwhile."""
+        name = one.source.name
+        tables = load.write_passing(
             name,
-            self._ordered(one, written),
+            self._ordered(one),
             origin="bulk",
             event_time=one.source.event_time,
             arrive=not one.history,
         )
+        with closing(ahead(tables)) as written:
+            for view in self._views_of(one.source)[:1] if one.rows else ():
+                self._fill(view, written, load)
+            for _ in written:
+                pass
         one.read.close()
-        self.written[name] = written
         for part, digest, rows in one.parts:
             load.add_part(name, part.name, part.size, part.mtime_ns, digest, rows)
         bad = [
@@ -213,16 +220,22 @@ class _Loading:
         ]
         load.add_quarantined(name, bad)
 
-    def _ordered(self, one: Arrived, written: Spill) -> Iterator[pa.Table]:
-        """New events in the order of the log, which is that of the first view too; they are put aside for the views."""
+    def _ordered(self, one: Arrived) -> Iterator[pa.Table]:
+        """New events in the order of the log, which is that of the first view too; put aside if there are others."""
         source, entity = one.source, self._entity_columns(one.source)
         first = (*entity, source.event_time)[0]
+        if len(self._views_of(source)) > 1:
+            self.written[source.name] = Spill(self.room)
         for table in ahead(_sorted(source, entity, ranges(one.read, first, source.fields[first].kind, one.tables))):
-            written.add(table)
+            if source.name in self.written:
+                self.written[source.name].add(table)
             yield table
 
+    def _views_of(self, source: Source) -> list[Wanted]:
+        return [one for one in self.wanted if one.view.source is source]
+
     def _fresh(self, view: SourceBy) -> Iterable[pa.Table]:
-        """New events for a view, each entity's in one table."""
+        """New events for a view that is not the first of its source, each entity's in one table."""
         source, column = view.source, view.key_columns[0]
         written = self.written.get(source.name)
         if written is None or column == self._entity_columns(source)[0]:
@@ -250,39 +263,41 @@ class _Loading:
     def _publish_online(self, load: Load) -> State | None:
         grown = {one.source.name for one in self.found if one.rows}
         rebuild = self.terms.rebuild
-        views, replaced = {}, list[int]()
         for one in self.wanted:
-            name, source = one.view.name, one.view.source
-            whole = bool(self.stale[name]) or rebuild
-            if whole or source.name in grown or self._appended(one):
-                self.progress(f"filling online view {name}")
-                found = self._found_of(source)
-                views[name], old = filling.fill(
-                    one,
-                    self._fresh(one.view),
-                    load.id,
-                    self.log,
-                    self.online,
-                    whole=whole,
-                    bulk=not rebuild,
-                    arrive=found is not None and not found.history,
-                    room=self.room,
-                )
-                replaced += old
+            due = self.stale[one.view.name] or rebuild or one.view.source.name in grown or self._appended(one)
+            if due and one.view.name not in self.views:
+                self._fill(one, self._fresh(one.view), load)
         for source in filter(self._keys_anew, self.sources):
-            replaced += self.online.key_runs(source.name)
+            self.replaced += self.online.key_runs(source.name)
         load.prepare()
         arrivals = any(not one.history and one.rows for one in self.found)
         return self.online.publish_load(
             load.id,
-            views=views,
+            views=self.views,
             sources={one.source.name for one in self.found if one.rows or rebuild},
-            replaces=replaced,
-            tail_upto=self.log.taken_over if views else None,
+            replaces=self.replaced,
+            tail_upto=self.log.taken_over if self.views else None,
             advances=bool(grown) or rebuild,
             stamp=max(self.terms.stamp, self.terms.now()) if arrivals else None,
             expect_position=self.expected,
         )
+
+    def _fill(self, one: Wanted, fresh: Iterable[pa.Table], load: Load) -> None:
+        """Write a run of a view."""
+        self.progress(f"filling online view {one.view.name}")
+        found, rebuild = self._found_of(one.view.source), self.terms.rebuild
+        self.views[one.view.name], replaced = filling.fill(
+            one,
+            fresh,
+            load.id,
+            self.log,
+            self.online,
+            whole=bool(self.stale[one.view.name]) or rebuild,
+            bulk=not rebuild,
+            arrive=found is not None and not found.history,
+            room=self.room,
+        )
+        self.replaced += replaced
 
     def _drop(self, load: Load) -> None:
         self.online.abandon(load.id)

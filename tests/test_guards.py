@@ -10,7 +10,7 @@ import featurestore
 PACKAGE = Path(featurestore.__file__).parent
 FLOORS = (
     ("errors",),
-    ("times", "settings", "memory", "exact"),
+    ("times", "settings", "memory", "exact", "ahead"),
     (
         "values",
         "schema",
@@ -73,7 +73,6 @@ FLOORS = (
     ),
     ("log", "online", "engine"),
     (
-        "ahead",
         "arrivals",
         "compatible",
         "conflicts",

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -88,9 +88,10 @@ class Load:
         """
         self._check_columns(source, table)
         whole = None if PART in table.column_names else part
-        self.write_all(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive)
+        for _ in self.write_passing(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive):
+            pass
 
-    def write_all(
+    def write_passing(
         self,
         source: str,
         tables: Iterable[pa.Table],
@@ -99,14 +100,26 @@ class Load:
         part: str | None = None,
         event_time: str | None = None,
         arrive: bool = False,
-    ) -> None:
-        """Write one segment as :meth:`write` does, or none where there are no rows."""
+    ) -> Iterator[pa.Table]:
+        """Write one segment as :meth:`write` does, or none where there are no rows; each table is given on meanwhile.
+
+        It is written when the last one has been asked for.
+        """
+        self._expect("begun")
         self._touch(source)
         filled = (table for table in tables if len(table))
         first = next(filled, None)
         if first is not None:
-            rest = chain([first], filled)
-            self.write(source, rest, origin=origin, part=part, event_time=event_time, arrive=arrive)
+            segment = yield from segments.write_passing(
+                self._new_path(source),
+                chain([first], filled),
+                source=source,
+                origin=origin,
+                part=part,
+                event_time=event_time,
+                arrive=arrive,
+            )
+            self._segments.append(segment)
 
     def write(
         self,
@@ -121,9 +134,14 @@ class Load:
         """Write one segment of tables that need not fit into memory together."""
         self._expect("begun")
         self._touch(source)
-        path = self._catalogue.segment_path(source, f"{self.id}-{len(self._segments)}")
         segment = segments.write(
-            path, tables, source=source, origin=origin, part=part, event_time=event_time, arrive=arrive
+            self._new_path(source),
+            tables,
+            source=source,
+            origin=origin,
+            part=part,
+            event_time=event_time,
+            arrive=arrive,
         )
         self._segments.append(segment)
         return segment
@@ -236,6 +254,9 @@ class Load:
         # After the rows: a kill in between leaves orphans, which are collected, not a prepared load without files.
         for path in (self._catalogue.folder / "segments").glob(f"*/{self.id}*"):
             remove(path)
+
+    def _new_path(self, source: str) -> Path:
+        return self._catalogue.segment_path(source, f"{self.id}-{len(self._segments)}")
 
     def _check_columns(self, source: str, table: pa.Table) -> None:
         need = [KNOWN_AT, POSITION] if self.kind in ("takeover", "compaction") else [KNOWN_AT]

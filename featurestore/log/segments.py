@@ -11,10 +11,10 @@ since it writes faster than zstd and reads as fast.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict, Unpack, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,20 +60,32 @@ class Segment:
     stamp: int | None = None
 
 
-def write(
-    path: Path,
-    tables: Iterable[pa.Table],
-    *,
-    source: str,
-    origin: Origin,
-    part: str | None,
-    event_time: str | None,
-    arrive: bool = False,
-) -> Segment:
+class Facts(TypedDict):
+    """What is known of a segment before it is written, as in :class:`Segment`."""
+
+    source: str
+    origin: Origin
+    part: str | None
+    event_time: str | None
+    arrive: NotRequired[bool]
+
+
+def write(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]) -> Segment:
     """Write one segment of one or more tables of one schema; it is on disk when this returns.
 
-    ``path`` is new; its folder is made. ``event_time`` names the column whose least and greatest value are recorded.
+    ``path`` is new; its folder is made.
     """
+    passing = write_passing(path, tables, **facts)
+    while True:
+        try:
+            next(passing)
+        except StopIteration as ended:
+            return cast("Segment", ended.value)
+
+
+def write_passing(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]) -> Generator[pa.Table, None, Segment]:
+    """Do what :func:`write` does, and give each table on when it is written; the last one given, it returns."""
+    part, event_time = facts["part"], facts["event_time"]
     _make_folder(path.parent)
     temporary = path.with_suffix(".tmp")
     times, positions = _Range(), _Range()
@@ -90,6 +102,7 @@ def write(
             rows += len(stored)
             times.see(stored, event_time)
             positions.see(stored, POSITION)
+            yield table
         if writer is not None:
             writer.close()
         file.flush()
@@ -99,9 +112,6 @@ def write(
     sync_folder(path.parent)
     return Segment(
         id=path.stem,
-        source=source,
-        origin=origin,
-        part=part,
         path=path,
         rows=rows,
         size=size,
@@ -111,8 +121,7 @@ def write(
         first_position=positions.ends[0],
         last_position=positions.ends[1],
         positioned=positioned,
-        event_time=event_time,
-        arrive=arrive,
+        **facts,
     )
 
 

@@ -6,9 +6,11 @@ append waits milliseconds; a crash at any point leaves runs marked staged or ret
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import astuple
 from typing import TypeVar
 
+from featurestore.ahead import ahead
 from featurestore.errors import OperationError
 from featurestore.events import IntArray
 from featurestore.online import Piece, State, ViewState, sqlite_views
@@ -53,20 +55,14 @@ def abandon(connection: Connection, load: str) -> None:
 def write_events(connection: Connection, load: str, view: str, rows: Iterable[Piece], *, arrive: bool) -> int:
     """Stage pieces of a view in the load's run of that view, or in its run of arrivals."""
     run = _run(connection, load, "events", view, reuse=True, arrive=arrive)
-    for chunk in _chunks(rows):
-        with connection.writing():
-            connection.sqlite.executemany(f"INSERT INTO run_{run} VALUES (?, ?, ?)", chunk)
-        time.sleep(_PAUSE_S)
+    _stage(connection, f"INSERT INTO run_{run} VALUES (?, ?, ?)", rows)
     return run
 
 
 def write_keys(connection: Connection, load: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
     """Stage keys of a source in a run of their own."""
     run = _run(connection, load, "keys", source, reuse=False, arrive=False)
-    for chunk in _chunks(key_blocks(key_hash, payload_hash)):
-        with connection.writing():
-            connection.sqlite.executemany(f"INSERT INTO keys_{run} VALUES (?, ?, ?)", chunk)
-        time.sleep(_PAUSE_S)
+    _stage(connection, f"INSERT INTO keys_{run} VALUES (?, ?, ?)", key_blocks(key_hash, payload_hash))
     return run
 
 
@@ -231,6 +227,15 @@ def _collides(connection: Connection, load: str, position: int) -> bool:
 
 def _retire_staged(connection: Connection, load: str) -> None:
     connection.execute("UPDATE runs SET state = 'retired' WHERE load = ? AND state = 'staged'", (load,))
+
+
+def _stage(connection: Connection, statement: str, rows: Iterable[_Row]) -> None:
+    """Insert rows, those of the next transaction being made meanwhile."""
+    with closing(ahead(_chunks(rows))) as chunks:
+        for chunk in chunks:
+            with connection.writing():
+                connection.sqlite.executemany(statement, chunk)
+            time.sleep(_PAUSE_S)
 
 
 def _chunks(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
