@@ -17,6 +17,7 @@ from featurestore.deliveries import has_key, key_column, key_hashes, payload_has
 from featurestore.difference import as_loaded_before, new_of_part
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
+from featurestore.hashing import ascending
 from featurestore.known import known_events, known_keys
 from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
@@ -219,10 +220,11 @@ def _new_by_key(
     key_hash = _joined(facts.key_hash)
     keyed = _joined(facts.has_key).astype(np.bool_)
     keep = np.ones(len(key_hash), np.bool_)
-    place = np.argsort(key_hash) if keyed.all() else np.flatnonzero(keyed)[np.argsort(key_hash[keyed])]
-    wrong = _repeats(source, found.read, payload_hash, place[_repeating(key_hash[place])], keep)
-    known = known_keys(source, key_hash[place], log, online, rebuild=terms.rebuild)
-    suspect = _drop_known(place[keep[place]], key_hash, payload_hash, known, keep)
+    place = ascending(key_hash) if keyed.all() else np.flatnonzero(keyed)[ascending(key_hash[keyed])]
+    ordered = key_hash[place]
+    wrong = _repeats(source, found.read, payload_hash, place[_repeating(ordered)], keep)
+    known = known_keys(source, ordered, log, online, rebuild=terms.rebuild)
+    suspect = _drop_known(place, key_hash, payload_hash, known, keep)
     wrong |= _known_otherwise(source, found.read, suspect, log, online, rebuild=terms.rebuild)
     bad = found.bad
     if wrong:
@@ -235,8 +237,10 @@ def _new_by_key(
         keep[rows] = False
     kept = int(keep.sum())
     duplicates = found.rows - kept - len(wrong)
-    own = place[keep[place]]
-    keys = KnownKeys(key_hash[own], payload_hash[own])
+    if kept < found.rows:
+        place = place[keep[place]]
+        ordered = key_hash[place]
+    keys = KnownKeys(ordered, payload_hash[place])
     return replace(found, keep=keep, rows=kept, bad=bad, duplicates=duplicates, keys=keys)
 
 
@@ -270,6 +274,7 @@ def _drop_known(
     """
     if not len(known.key_hash):
         return rows[:0]
+    rows = rows[keep[rows]]
     first = np.searchsorted(known.key_hash, key_hash[rows])
     last = np.searchsorted(known.key_hash, key_hash[rows], side="right")
     there = last > first

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.events import settle
 from featurestore.values import Kind, Values
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -52,6 +53,22 @@ def row_hash(row: Iterable[tuple[str, Kind, Any]]) -> int:
         if item is not None:
             state = _mix_one((state ^ _word(kind, item)) + int(_step(name)))
     return state
+
+
+def ascending(hashes: IntArray) -> IntArray:
+    """Permutation that sorts hashes, rows of equal ones in their order.
+
+    One sort of whole numbers takes a third of the time of a permutation's: so the row stands in for the lowest bits,
+    and the few hashes that differ only there are put right afterwards.
+    """
+    bits = len(hashes).bit_length()
+    packed = np.sort((hashes >> bits << bits) | np.arange(len(hashes)))
+    place = packed & ((1 << bits) - 1)
+    packed >>= bits
+    undecided = packed[1:] == packed[:-1]
+    if undecided.any():
+        settle(place, undecided, lambda rows: [hashes[rows]])
+    return place
 
 
 def _word(kind: Kind, item: Any) -> int:

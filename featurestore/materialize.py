@@ -318,7 +318,7 @@ class _Loading:
 def _sorted(source: Source, entity_columns: Sequence[str], tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Each table in the order of the log, its texts as codes."""
     for table in tables:
-        whole = coded(source, table.unify_dictionaries().combine_chunks())
+        whole = coded(source, table).unify_dictionaries().combine_chunks()
         place = _log_order(source, whole, entity_columns)
         yield whole if place is None else whole.take(pa.array(place))
 

@@ -29,7 +29,7 @@ _SUFFIXES: dict[str, PartKind] = {
     **dict.fromkeys((".duckdb", ".ddb", ".db"), "duckdb"),
 }
 _DELIMITERS = ",;\t|"
-ROWS = 1 << 20
+ROWS = 1 << 18
 _SHOWN = 12
 _BLOCK = 1 << 20
 _SQL = re.compile(r"(?:\s|--[^\n]*\n|\()*(?:select|with|from)\s", re.IGNORECASE)

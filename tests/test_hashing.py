@@ -1,11 +1,12 @@
 import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.hashing import row_hashes
+from featurestore.hashing import ascending, row_hashes
 from featurestore.values import Kind, from_list
 
 MASK = 2**64 - 1
@@ -93,3 +94,12 @@ def test_a_column_that_is_null_leaves_the_hash_as_it_was() -> None:
     id_, note = from_list("int", [7]), from_list("str", [None])
     assert row_hashes({"id": id_, "note": note}) == row_hashes({"id": id_})
     assert row_hashes({"id": id_, "note": from_list("str", ["late"])}) != row_hashes({"id": id_})
+
+
+alike = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.integers(0, 3).map(lambda low: (5 << 40) + low)
+
+
+@given(st.lists(alike, max_size=40))
+def test_hashes_that_differ_in_their_lowest_bits_alone_are_sorted_too(hashes: list[int]) -> None:
+    given = np.array(hashes, np.int64)
+    assert ascending(given).tolist() == np.argsort(given, kind="stable").tolist()

@@ -103,3 +103,13 @@ def test_a_missing_file_fails_the_read(tmp_path: Path) -> None:
     assert not segments.verify(segment)
     with pytest.raises(StoreDamaged, match=r"x-0\.parquet"):
         scan.read(segment, ["amount"], schema=SCHEMA)
+
+
+def test_each_table_is_given_on_when_it_is_written_and_the_segment_is_there_after_the_last(tmp_path: Path) -> None:
+    path, tables = tmp_path / "payments" / "x-0.parquet", [rows(1.0), rows(2.0, 3.0)]
+    passing = segments.write_passing(path, tables, source="payments", origin="bulk", part=None, event_time=None)
+    assert [next(passing), next(passing)] == tables
+    assert not path.exists()
+    with pytest.raises(StopIteration) as ended:
+        next(passing)
+    assert (ended.value.value.rows, path.exists()) == (3, True)

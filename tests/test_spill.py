@@ -1,9 +1,12 @@
 """Loads that memory does not hold: what is put aside comes back, ranges hold everything once, and no result differs."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +17,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from strategies import NOTES, UNITS
 
-from featurestore import Entity, FeatureService, FeatureStore, Source, feature, reading, spill
+from featurestore import Entity, FeatureService, FeatureStore, Source, feature, filling, reading, spill
 from featurestore.ahead import ahead
 from featurestore.spill import Room, Spill, ranges
 from featurestore.values import Kind
+from featurestore.view import pieces_of
 
 Small = Callable[[int], None]
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -169,10 +173,10 @@ def test_a_load_that_memory_does_not_hold_gives_what_one_in_memory_gives(
     assert len(got[0]) > 60
 
 
-def test_a_load_holds_in_proportion_to_the_memory_that_it_may_take(tmp_path: Path) -> None:
+def test_a_load_holds_no_more_than_the_memory_that_it_may_take_allows(tmp_path: Path) -> None:
     little, much = Room(tmp_path, 100_000_000), Room(tmp_path, 64_000_000_000)
     assert (little.held, little.range) == (12_500_000, 3_125_000)
-    assert (much.held, much.range) == (8_000_000_000, spill.RANGE)
+    assert (much.held, much.range) == (spill.HELD, spill.RANGE)
 
 
 def test_what_fails_ahead_fails_where_its_item_would_have_come() -> None:
@@ -185,3 +189,46 @@ def test_what_fails_ahead_fails_where_its_item_would_have_come() -> None:
         got.extend(ahead(items()))
     assert got == [1, 2]
     assert list(ahead([1, 2, 3])) == [1, 2, 3]
+
+
+def test_a_load_whose_view_fails_half_way_leaves_nothing(
+    tmp_path: Path, small: Small, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(300)
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data/a.parquet", range(60))
+    with FeatureStore(services(sales), home=tmp_path / "home", clock=clock, root=tmp_path) as store:
+        with monkeypatch.context() as broken:
+            broken.setattr(filling, "pieces_of", failing_at(3))
+            with pytest.raises(ArithmeticError, match="no third"):
+                store.materialize()
+        assert store.online.state().position == store.log.position == 0
+        assert not [path for path in store.log.folder.rglob("*") if path.suffix in (".parquet", ".tmp")]
+        assert store.materialize().rows > 0
+
+
+def failing_at(number: int) -> Callable[..., Any]:
+    calls = iter(range(1, number + 1))
+
+    def pieces(view: Any, table: pa.Table) -> Any:
+        if next(calls) == number:
+            raise ArithmeticError("no third")
+        return pieces_of(view, table)
+
+    return pieces
+
+
+def test_what_is_closed_waits_for_the_item_in_the_making() -> None:
+    begun, made = Event(), list[int]()
+
+    def items() -> Any:
+        yield 1
+        begun.set()
+        time.sleep(0.05)
+        made.append(2)
+        yield 2
+
+    with closing(ahead(items())) as given_ahead:
+        next(given_ahead)
+        begun.wait()
+    assert made == [2]

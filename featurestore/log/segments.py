@@ -12,6 +12,7 @@ since it writes faster than zstd and reads as fast.
 import hashlib
 import os
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, Unpack, cast
@@ -91,20 +92,19 @@ def write_passing(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]
     times, positions = _Range(), _Range()
     rows, positioned = 0, False
     with temporary.open("wb") as file:
-        writer = None
-        for table in tables:
-            stored = _stored(table, part)
-            if writer is None:
-                positioned = POSITION in stored.column_names
-                repeating = [one.name for one in table.schema if pa.types.is_dictionary(one.type)]
-                writer = _writer(file, stored.schema, repeating)
-            writer.write_table(stored, row_group_size=ROW_GROUP)
-            rows += len(stored)
-            times.see(stored, event_time)
-            positions.see(stored, POSITION)
-            yield table
-        if writer is not None:
-            writer.close()
+        with ExitStack() as ending:  # closes the writer while the file is open, also where the tables end too soon
+            writer = None
+            for table in tables:
+                stored = _stored(table, part)
+                if writer is None:
+                    positioned = POSITION in stored.column_names
+                    repeating = [one.name for one in table.schema if pa.types.is_dictionary(one.type)]
+                    writer = ending.enter_context(_writer(file, stored.schema, repeating))
+                writer.write_table(stored, row_group_size=ROW_GROUP)
+                rows += len(stored)
+                times.see(stored, event_time)
+                positions.see(stored, POSITION)
+                yield table
         file.flush()
         os.fsync(file.fileno())
     checksum, size = digest(temporary), temporary.stat().st_size

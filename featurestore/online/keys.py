@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featurestore.events import IntArray, settle
+from featurestore.hashing import ascending
 from featurestore.online import Keys, KnownKeys
 
 BLOCK = 250
@@ -100,7 +101,7 @@ def _in_order(key: IntArray, payload: IntArray) -> KnownKeys:
     """Pairs sorted by key, then payload; hardly any two have one key."""
     if (key[1:] > key[:-1]).all():
         return KnownKeys(key, payload)
-    place = np.argsort(key)
+    place = ascending(key)
     key = key[place]
     tied = key[1:] == key[:-1]
     if tied.any():
