@@ -23,11 +23,8 @@ def project(folder: str | Path, service: str, home: str = "store") -> Path:
 
 
 def opened(folder: str | Path, service: str, home: str = "store") -> "FeatureStore":
-    """Open its store; libraries that it would load when it first needs them are there, as the rivals' are."""
-    import duckdb  # noqa: F401
-    import pandas as pd  # noqa: F401
-    import pyarrow.parquet as pq  # noqa: F401
-
+    """Open its store."""
+    _imported()
     from featurestore import FeatureStore
 
     return FeatureStore.open(project(folder, service, home))
@@ -87,6 +84,7 @@ def from_raw(folder: str, service: str) -> Timed:
 
 def grown(folder: str, functions: Sequence[str], windows: Sequence[str]) -> Timed:
     """A training set of other windows and functions of the same loaded events."""
+    _imported()
     from benchmarks.definitions.plain import of_customer
     from featurestore import FeatureService, FeatureStore, aggregations
 
@@ -100,6 +98,13 @@ def grown(folder: str, functions: Sequence[str], windows: Sequence[str]) -> Time
         return {"rows": len(made), "features": len(made.manifest["features"])}
 
     return run
+
+
+def _imported() -> None:
+    """Libraries that a store would load when it first needs them are there, as the rivals' are."""
+    import duckdb  # noqa: F401
+    import pandas as pd  # noqa: F401
+    import pyarrow.parquet as pq  # noqa: F401
 
 
 def _fresh(folder: str, service: str) -> "FeatureStore":

@@ -8,6 +8,7 @@ from benchmarks import agreement, data, ours, processes
 from benchmarks.data import Size
 from benchmarks.processes import Measured, Task
 from benchmarks.report import Section, duration, ratio
+from benchmarks.rivals import DAYS
 
 YARDSTICK = "asof"
 RIVALS = {
@@ -20,6 +21,7 @@ RIVALS = {
     "pandas_rolling": "pandas: `groupby.rolling`",
 }
 TWENTY = ("polars_packed", "polars_rolling", "duckdb_window", "duckdb_range", "pandas_rolling")
+BY_FUNCTION = ("count", "sum", "mean", "std", "min", "max", "nunique")
 OURS = {
     "ours": "**featurestore: `training_set`**",
     "ours_raw": "featurestore: nothing loaded, `materialize` and `training_set`",
@@ -56,7 +58,7 @@ def training_set(folder: Path, size: Size, rivals: Sequence[str], rounds: int, p
 
 
 def hot_key(folder: Path, size: Size, rounds: int, patience_s: float) -> Section:
-    """All events in one entity beside the same number in many."""
+    """All events in one entity beside the same number in many: twenty features, and each function alone."""
     sizes = {"many": size, "one": replace(size, entities=1)}
     tasks = {}
     for name, one in sizes.items():
@@ -64,15 +66,23 @@ def hot_key(folder: Path, size: Size, rounds: int, patience_s: float) -> Section
         ours.loaded(made, "plain")
         tasks[f"asof_{name}"] = Task("rivals:asof", {"folder": str(made)})
         tasks[f"ours_{name}"] = Task("ours:training_set", {"folder": str(made), "service": "plain"})
+        windows = [f"{days}d" for days in DAYS]
+        for function in BY_FUNCTION:
+            given = {"folder": str(made), "functions": [function], "windows": windows}
+            tasks[f"{function}_{name}"] = Task("ours:grown", given)
     measured = processes.in_turn(tasks, rounds, patience_s)
+    words = {"asof": "DuckDB: one bare as-of join", "ours": "**featurestore: `training_set`**"}
+    words |= {function: f"featurestore: {function} alone" for function in BY_FUNCTION}
     rows = []
-    for kind, words in (("asof", "DuckDB: one bare as-of join"), ("ours", "**featurestore: `training_set`**")):
-        many, alone = (measured[f"{kind}_{name}"].seconds for name in sizes)
-        rows.append((words, duration(many), duration(alone), ratio(alone, many)))
+    for kind, told in words.items():
+        many, alone = (measured[f"{kind}_{name}"] for name in sizes)
+        times = duration(many.seconds), duration(alone.seconds), ratio(alone.seconds, many.seconds)
+        rows.append((told, *times, f"{many.rss_mb or 0:,.0f}", f"{alone.rss_mb or 0:,.0f}"))
     return Section(
         "hot-key",
-        f"{size.events:,} events and {size.rows:,} rows, 20 features as above. Median of {rounds} runs.",
-        ("", f"{size.entities:,} entities", "one entity", "ratio"),
+        f"{size.events:,} events and {size.rows:,} rows, 20 features as above, and of each function its four windows. "
+        f"Median of {rounds} runs.",
+        ("", f"{size.entities:,} entities", "one entity", "ratio", "memory, MB", "of one, MB"),
         rows,
         {"size": vars(size), "measured": {name: one.document() for name, one in measured.items()}},
     )
