@@ -86,14 +86,17 @@ def _wanted(asking: IntArray, starts: IntArray) -> np.ndarray[Any, np.dtype[np.b
 
 
 def _as_it_is(view: SourceBy, table: pa.Table, starts: IntArray) -> Events | None:
-    """Events of a table that lies in order, entity by entity; ``None`` if it does not, or ties have to be looked at."""
+    """Events of a table that lies in order, entity by entity; ``None`` if it does not."""
     event_time = _converted(table, view.source.fields, view.source.event_time).data
     known_at = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
     rises = event_time[1:] > event_time[:-1]
     rises[starts[1:-1] - 1] = True  # from one entity to the next
-    unsure = np.flatnonzero(~rises)
-    later = known_at[unsure + 1] > known_at[unsure]
-    if not ((event_time[unsure + 1] == event_time[unsure]) & later).all():
+    ahead = np.flatnonzero(~rises)
+    if (event_time[ahead + 1] < event_time[ahead]).any():
+        return None
+    tied = np.unique([ahead, ahead + 1])
+    owner = np.searchsorted(starts, tied, side="right")
+    if event_order.order(owner, event_time[tied], known_at[tied], ties_of(view.source, table, tied)) is not None:
         return None
     position = table.column(POSITION).to_numpy() if POSITION in table.column_names else None
     return Events(starts, event_time, known_at, TableColumns(view.source.fields, table, None), position)
