@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from featurestore import parallel
+
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -26,23 +28,27 @@ _MANTISSA = 53  # bits of a double
 _CACHED_LIMBS = 8
 _FAST_SCALE = 1000
 _PREFIX_CHUNK = 1 << 14
+_PREFIX_PART = 1 << 20
 _ROUND_CHUNK = 1 << 15
 _WIDE_CHUNK = 1 << 18
 
 
 class ExactSums:
-    """Exact sums over ranges of the element-wise sum of finite ``parts``, arrays of shape ``(n,)``."""
+    """Exact sums over ranges of the element-wise sum of finite ``addends``, arrays of shape ``(n,)``."""
 
-    def __init__(self, *parts: FloatArray) -> None:
-        self.parts = parts
-        largest = max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
-        smallest = min((_smallest_nonzero(part) for part in parts), default=math.inf)
+    def __init__(self, *addends: FloatArray) -> None:
+        self._addends = addends
+        reach = [one for part in addends for one in _reaches(part)]
+        largest = max((most for _, most in reach), default=0.0)
+        smallest = min((least for least, _ in reach), default=math.inf)
         if largest == 0.0:
             self.lowest, self.count = 0, 1
         else:
             self.lowest = max(math.frexp(smallest)[1] - 53, _LOWEST_BIT)
             self.count = -(-(math.frexp(largest)[1] - self.lowest + 1) // LIMB)
-        self._prefixes = self._all() if self.count <= _CACHED_LIMBS else None
+        self._prefixes: list[IntArray] | None = None
+        if self.count <= _CACHED_LIMBS:
+            self._prefixes, self._addends = self._all(), ()
 
     def totals(self, lo: IntArray, hi: IntArray) -> list[IntArray]:
         """Limb totals over ``[lo, hi)``, lowest limb first: the sum is ``sum(total << 32 * i) * 2**lowest``."""
@@ -53,11 +59,23 @@ class ExactSums:
     def rounded(self, lo: IntArray, hi: IntArray) -> FloatArray:
         """Correctly rounded sums; infinite where they exceed the largest double."""
         sums = np.empty(len(lo))
-        step = _ROUND_CHUNK if self._prefixes is not None else _WIDE_CHUNK  # each chunk makes many limbs' prefixes anew
-        for start in range(0, len(lo), step):
-            part = slice(start, start + step)
-            sums[part] = round_limbs(self.totals(lo[part], hi[part]), self.lowest)
+
+        def round_part(rows: slice) -> None:
+            sums[rows] = round_limbs(self.totals(lo[rows], hi[rows]), self.lowest)
+
+        parallel.each(round_part, parallel.slices(len(lo), self.rows_at_once))
         return sums
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many ranges to ask for at a time."""
+        return _ROUND_CHUNK if self._prefixes is not None else _WIDE_CHUNK  # these make many limbs' prefixes anew
+
+    def doubled(self, lo: IntArray, hi: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Sums as two doubles: correctly rounded, and the correctly rounded rest."""
+        totals = self.totals(lo, hi)
+        rounded = round_limbs(totals, self.lowest)
+        return rounded, self.rest(totals, rounded)
 
     def rest(self, totals: Sequence[IntArray], rounded: FloatArray) -> FloatArray:
         """Correctly rounded difference between the sums that ``totals`` hold and ``rounded``: their second double."""
@@ -67,21 +85,35 @@ class ExactSums:
         return round_limbs([total - digit for total, digit in zip(totals, digits, strict=True)], self.lowest)
 
     def _all(self) -> list[IntArray]:
-        """Prefix sums of all limbs, highest first; some values at a time, which then stay in the cache."""
-        values = len(self.parts[0])
+        """Prefix sums of all limbs, highest first: first within parts of the values, then from the first value on."""
+        values = len(self._addends[0])
         prefixes = [np.zeros(values + 1, np.int64) for _ in range(self.count)]
-        for start in range(0, values, _PREFIX_CHUNK):
-            parts = [part[start : start + _PREFIX_CHUNK] for part in self.parts]
-            digits = zip(*(_digits(part, self.lowest, self.count) for part in parts), strict=True)
-            for prefix, limbs in zip(prefixes, digits, strict=True):
-                limb = limbs[0] if len(limbs) == 1 else sum(limbs[1:], start=limbs[0])
-                limb[0] += prefix[start]
-                np.cumsum(limb, out=prefix[start + 1 : start + 1 + len(limb)])
+        cut = parallel.slices(values, _PREFIX_PART)
+        ends = np.array(parallel.each(lambda one: self._within(one, prefixes), cut)).reshape(len(cut), self.count)
+        before = np.cumsum(ends, axis=0)
+
+        def lift(part: slice, by: IntArray) -> None:
+            for prefix, number in zip(prefixes, by.tolist(), strict=True):
+                prefix[part.start + 1 : part.stop + 1] += number
+
+        parallel.each(lift, cut[1:], list(before[:-1]))
         return prefixes
+
+    def _within(self, part: slice, prefixes: Sequence[IntArray]) -> list[int]:
+        """Put prefix sums from the part's first value on, some at a time; gives the last of each limb."""
+        ends = [0] * self.count
+        for start in range(part.start, part.stop, _PREFIX_CHUNK):
+            stop = min(start + _PREFIX_CHUNK, part.stop)
+            digits = zip(*(_digits(one[start:stop], self.lowest, self.count) for one in self._addends), strict=True)
+            for number, limbs in enumerate(digits):
+                limb = limbs[0] if len(limbs) == 1 else sum(limbs[1:], start=limbs[0])
+                limb[0] += ends[number]
+                ends[number] = int(np.cumsum(limb, out=prefixes[number][start + 1 : stop + 1])[-1])
+        return ends
 
     def _made(self) -> Iterator[IntArray]:
         """Prefix sums of the limbs, highest first, one at a time; shape ``(n + 1,)`` each."""
-        for limbs in zip(*(_digits(part, self.lowest, self.count) for part in self.parts), strict=True):
+        for limbs in zip(*(_digits(part, self.lowest, self.count) for part in self._addends), strict=True):
             prefix = np.zeros(len(limbs[0]) + 1, np.int64)
             for limb in limbs:
                 prefix[1:] += limb
@@ -159,9 +191,14 @@ def _halves(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return high, values - high
 
 
-def _smallest_nonzero(values: FloatArray) -> float:
-    magnitude = np.abs(values)
-    return float(np.min(magnitude, initial=math.inf, where=magnitude > 0))
+def _reaches(values: FloatArray) -> list[tuple[float, float]]:
+    """Smallest magnitude above zero and largest, of some values at a time."""
+
+    def reach(part: slice) -> tuple[float, float]:
+        magnitude = np.abs(values[part])
+        return float(np.min(magnitude, initial=math.inf, where=magnitude > 0)), float(magnitude.max(initial=0.0))
+
+    return parallel.each(reach, parallel.slices(len(values), _ROUND_CHUNK))
 
 
 def _digits(values: FloatArray, lowest: int, count: int) -> Iterator[IntArray]:

@@ -6,11 +6,12 @@ none can change a bit.
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from featurestore import longranges
+from featurestore import longranges, parallel
 from featurestore.errors import IntegerOverflow
 from featurestore.exact import ExactSums, integers, two_product, two_sum
 from featurestore.spans import Array, IntArray, Spans, paired
@@ -23,6 +24,7 @@ _SQUARES_EXACT = (2.0**-480, 2.0**480)
 _SUMS_EXACT = 2.0**490
 _LEAST_SQUARES = 2.0**-700
 _ERROR = 2.0**-97
+_SQUARES_AT_ONCE = 1 << 14
 
 
 def count(spans: Spans) -> Values:
@@ -101,8 +103,17 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
         return finite_scalars(_few_variances(spans, ddof))
     counts = spans.counts
     enough = counts > max(ddof, 0)
-    with np.errstate(all="ignore"):
-        result, safe = _variance_in_doubles(spans, ddof)
+    result, safe = np.zeros(len(counts)), np.zeros(len(counts), np.bool_)
+    moments: _Moments | None = spans.once("moments", lambda: _moments(spans))
+
+    if moments is not None:
+        in_doubles = moments.variance
+
+        def fill(rows: slice) -> None:
+            with np.errstate(all="ignore"):
+                result[rows], safe[rows] = in_doubles(spans.lo[rows], spans.hi[rows], ddof)
+
+        parallel.each(fill, parallel.slices(len(counts), moments.rows_at_once))
     for row in np.flatnonzero(enough & ~safe).tolist():
         whole, scale = integers(spans.values.data[spans.lo[row] : spans.hi[row]])
         result[row] = _quotient(len(whole), sum(whole), sum(one * one for one in whole), scale, ddof)
@@ -172,39 +183,55 @@ def _plain(values: Values) -> Array:
     return objects
 
 
-def _variance_in_doubles(spans: Spans, ddof: int) -> tuple[FloatArray, Array]:
-    """Variance and whether it is certainly the correctly rounded one."""
-    data = spans.values.data.astype(np.float64)
-    n = spans.counts.astype(np.float64)
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Exact sums of values and of their squares, and how many values up to each have a square out of reach."""
+
+    sums: ExactSums
+    squares: ExactSums
+    odd_before: IntArray
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many ranges to ask for at a time."""
+        return max(self.sums.rows_at_once, self.squares.rows_at_once)
+
+    def variance(self, lo: IntArray, hi: IntArray, ddof: int) -> tuple[FloatArray, Array]:
+        """Variance of ranges, and whether it is certainly the correctly rounded one."""
+        n = (hi - lo).astype(np.float64)
+        sums, squares = self.sums.doubled(lo, hi), self.squares.doubled(lo, hi)
+        product, error = two_product(sums[0], sums[0])
+        error = error + 2.0 * sums[0] * sums[1]
+        share = product / n
+        back, back_error = two_product(share, n)
+        share_rest = ((product - back) - back_error + error) / n
+        spread, spread_rest = two_sum(squares[0], -share)
+        spread_rest = spread_rest + (squares[1] - share_rest)
+        freedom = n - ddof
+        result = (spread + spread_rest) / freedom
+        back, back_error = two_product(result, freedom)
+        rest = ((spread - back) - back_error + spread_rest) / freedom
+        bound = squares[0] * _ERROR / freedom
+        safe = (result + (rest + bound) == result + (rest - bound)) & (squares[0] > _LEAST_SQUARES)
+        safe &= (np.abs(sums[0]) < _SUMS_EXACT) & (self.odd_before[hi] == self.odd_before[lo])
+        return result + rest, safe
+
+
+def _moments(spans: Spans) -> _Moments | None:
+    """Sums of the values and of their squares; ``None`` of integers that a double does not hold."""
+    data = spans.values.data.astype(np.float64, copy=False)
     if spans.values.kind == "int" and len(data) and np.abs(data).max() >= 2.0**53:
-        return np.zeros(len(n)), np.zeros(len(n), np.bool_)
-    sums = _doubled(spans, "sums", lambda: ExactSums(data))
-    odd = spans.once("odd", lambda: _outside(data))
-    squares = _doubled(spans, "squares", lambda: ExactSums(*two_product(*([np.where(odd, 0.0, data)] * 2))))
-    odd_before = spans.once("odd before", lambda: np.concatenate([[0], np.cumsum(odd)]))
-    product, error = two_product(sums[0], sums[0])
-    error = error + 2.0 * sums[0] * sums[1]
-    share = product / n
-    back, back_error = two_product(share, n)
-    share_rest = ((product - back) - back_error + error) / n
-    spread, spread_rest = two_sum(squares[0], -share)
-    spread_rest = spread_rest + (squares[1] - share_rest)
-    freedom = n - ddof
-    result = (spread + spread_rest) / freedom
-    back, back_error = two_product(result, freedom)
-    rest = ((spread - back) - back_error + spread_rest) / freedom
-    bound = squares[0] * _ERROR / freedom
-    safe = (result + (rest + bound) == result + (rest - bound)) & (squares[0] > _LEAST_SQUARES)
-    safe &= (np.abs(sums[0]) < _SUMS_EXACT) & (odd_before[spans.hi] == odd_before[spans.lo])
-    return result + rest, safe
+        return None
+    squares, errors, odd = np.empty(len(data)), np.empty(len(data)), np.empty(len(data), np.bool_)
 
+    def square(part: slice) -> None:
+        odd[part] = _outside(data[part])
+        inside = np.where(odd[part], 0.0, data[part])
+        squares[part], errors[part] = two_product(inside, inside)
 
-def _doubled(spans: Spans, name: str, make: Callable[[], ExactSums]) -> tuple[FloatArray, FloatArray]:
-    """Exact sums of the ranges, carried as two doubles."""
-    exact: ExactSums = spans.once(name, make)
-    totals = exact.totals(spans.lo, spans.hi)
-    first = exact.rounded(spans.lo, spans.hi)
-    return first, exact.rest(totals, first)
+    parallel.each(square, parallel.slices(len(data), _SQUARES_AT_ONCE))
+    sums = spans.once("sums", lambda: ExactSums(data))
+    return _Moments(sums, ExactSums(squares, errors), np.concatenate([[0], np.cumsum(odd)]))
 
 
 def squares_are_exact(data: Array) -> bool:

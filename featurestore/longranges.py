@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from featurestore import parallel
+
 Array = np.ndarray[Any, Any]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 BITS = 6
 BLOCK = 1 << BITS
+_AT_ONCE = 1 << 15
 
 
 class Extremes:
@@ -31,8 +34,14 @@ class Extremes:
     def __init__(self, ufunc: np.ufunc, data: Array) -> None:
         self._ufunc = ufunc
         grid = np.append(data, np.repeat(data[-1:], -len(data) % BLOCK)).reshape(-1, BLOCK)
-        self._from_begin = ufunc.accumulate(grid, axis=1).ravel()
-        self._to_end = np.ascontiguousarray(ufunc.accumulate(grid[:, ::-1], axis=1)[:, ::-1]).ravel()
+        from_begin, to_end = np.empty_like(grid), np.empty_like(grid)
+
+        def accumulate(blocks: slice) -> None:
+            ufunc.accumulate(grid[blocks], axis=1, out=from_begin[blocks])
+            ufunc.accumulate(grid[blocks, ::-1], axis=1, out=to_end[blocks, ::-1])
+
+        parallel.each(accumulate, parallel.slices(len(grid), _AT_ONCE // BLOCK))
+        self._from_begin, self._to_end = from_begin.ravel(), to_end.ravel()
         self._runs = [np.ascontiguousarray(self._from_begin[BLOCK - 1 :: BLOCK])]
         while len(self._runs[-1]) > 1 << (len(self._runs) - 1):
             run, step = self._runs[-1], 1 << (len(self._runs) - 1)
@@ -40,6 +49,15 @@ class Extremes:
 
     def over(self, lo: IntArray, hi: IntArray) -> Array:
         """Extreme of each range ``[lo, hi)``; each reaches over the edge of a block."""
+        found = np.empty(len(lo), self._to_end.dtype)
+
+        def look(rows: slice) -> None:
+            found[rows] = self._over(lo[rows], hi[rows])
+
+        parallel.each(look, parallel.slices(len(lo), _AT_ONCE))
+        return found
+
+    def _over(self, lo: IntArray, hi: IntArray) -> Array:
         found = self._ufunc(self._to_end[lo], self._from_begin[hi - 1])
         first, last = (lo >> BITS) + 1, (hi - 1) >> BITS  # whole blocks: from first, before last
         level = np.frexp((last - first).astype(np.float64))[1] - 1

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore import times
+from featurestore import parallel, times
 
 Kind = Literal[
     "bool", "int", "float", "str", "datetime", "map[bool]", "map[int]", "map[float]", "map[str]", "map[datetime]"
@@ -220,6 +220,8 @@ def _of_items(kind: Kind, items: Sequence[Any], *, nullable: bool) -> Values:
 
 def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind, *, nullable: bool = True) -> Values:
     """Values of an Arrow array of any type that casts to the kind without loss; NaN becomes null."""
+    if isinstance(array, pa.ChunkedArray) and kind != "str" and array.num_chunks > 1:  # each stays in the cache
+        return concatenate(parallel.each(lambda one: from_arrow(one, kind, nullable=nullable), array.chunks))
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if kind == "str":
         return _from_arrow_strings(whole, nullable=nullable)

@@ -7,10 +7,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from featurestore import parallel
 from featurestore.events import Events, IntArray
 from featurestore.operand import LookArrays, Looks, Ranges, Tally
 from featurestore.spans import expand
@@ -43,12 +44,21 @@ class Locator:
     def __call__(self, asking: "Asking", times: IntArray, *, after: bool) -> IntArray:
         """Index of the entity's first event at or after each time; with ``after``, strictly after it."""
         if self._alone:
-            return self._keys.searchsorted(times, side="right" if after else "left")
+            return self._search(times, "right" if after else "left")
         wanted = self._packed(asking.owner, times + 1 if after else times)
         if asking.by_entity is None:
-            return self._keys.searchsorted(wanted)
+            return self._search(wanted, "left")
         found = np.empty(len(wanted), np.int64)
-        found[asking.by_entity] = self._keys.searchsorted(wanted[asking.by_entity])
+        found[asking.by_entity] = self._search(wanted[asking.by_entity], "left")
+        return found
+
+    def _search(self, wanted: IntArray, side: Literal["left", "right"]) -> IntArray:
+        found = np.empty(len(wanted), np.int64)
+
+        def search(part: slice) -> None:
+            found[part] = self._keys.searchsorted(wanted[part], side)
+
+        parallel.each(search, parallel.slices(len(wanted), MANY_ROWS))
         return found
 
     def _packed(self, entity: IntArray, times: IntArray) -> IntArray:

@@ -10,7 +10,7 @@ import featurestore
 PACKAGE = Path(featurestore.__file__).parent
 FLOORS = (
     ("errors",),
-    ("times", "settings", "memory", "exact", "ahead"),
+    ("times", "settings", "memory", "parallel", "exact", "ahead"),
     (
         "values",
         "schema",

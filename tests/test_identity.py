@@ -85,6 +85,7 @@ def _in_buckets(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(buckets, "MANY_ROWS", 1)
         patch.setattr(buckets, "AT_ONCE", 3)
+        patch.setattr(buckets, "_HOT", 2)
         return buckets.in_buckets(plan, asked, events, entities, {})
 
 
@@ -165,6 +166,7 @@ def test_training_sets_made_in_parts_of_a_few_events_give_what_the_rules_say(sce
         patch.setattr(local, "MANY_ROWS", 1)
         patch.setattr(local, "_SHARE", 10**10)
         patch.setattr(buckets, "AT_ONCE", 3)
+        patch.setattr(buckets, "_HOT", 2)
         hold(scenario)
 
 

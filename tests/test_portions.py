@@ -92,15 +92,15 @@ def test_portions_are_of_a_few_row_groups_or_as_few_as_memory_allows(
     plan = store._plan("shop")
     keys = from_list("str", [*CUSTOMERS])
     room = Room(10_000, threads=2, each=10)
-    found, apart = portions_of(plan.views[0], [keys], store.log, store.log.position, room)
-    assert (len(found), apart) == (1, False)  # fewer events than are worth a portion
-    found, apart = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
-    assert apart
+    found = portions_of(plan.views[0], [keys], store.log, store.log.position, room)
+    assert [one.apart for one in found] == [False]  # fewer events than are worth a portion
+    found = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
+    assert all(one.apart for one in found)
     assert len(found) > 1
     assert sorted(row for one in found for row in one.rows[0].tolist()) == list(range(20))
     monkeypatch.setattr(portions, "_REREAD", 0)
-    found, apart = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
-    assert (len(found), apart) == (4, False)
+    found = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
+    assert [one.apart for one in found] == [False] * 4
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "bool", "str", "datetime"])

@@ -5,7 +5,7 @@ bucket a row falls into, and in how many threads they run, changes no bit of a v
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featurestore import parallel
 from featurestore.engine.results import Results
 from featurestore.evaluate import Spine, evaluate
 from featurestore.events import Events, IntArray
@@ -24,6 +25,7 @@ from featurestore.view import TableColumns
 MANY_ROWS = 1 << 14
 AT_ONCE = 1 << 18
 """Rows and events of a bucket, which then stay in the processor's cache; an entity that has more is one of its own."""
+_HOT = 4  # times as many
 _INT64_BITS = 63
 
 
@@ -38,10 +40,10 @@ def in_buckets(
     if len(spine) < MANY_ROWS:
         return evaluate(plan, spine, events, entities, not_finite)
     results, rows = Results(len(spine)), np.arange(len(spine))
-    with working() as threads:
+    with working() as threads, parallel.helped(threads.map):
         for keyed in plan.keyed:
             windows = Windows(plan, keyed, spine, rows, events[keyed.view.name], entities[keyed])
-            counted(not_finite, threads.map(windows.filling(results), windows.buckets()))
+            counted(not_finite, windows.fill(results))
     return with_row_features(plan, spine, results, not_finite)
 
 
@@ -84,6 +86,8 @@ class Bucket:
 
     rows: slice
     entities: slice
+    work: int = 0
+    """How many rows and events."""
 
 
 class Windows:
@@ -109,25 +113,29 @@ class Windows:
         for begin, end in pairwise(edges):
             stop = len(self.entity) if end == edges[-1] else int(before[end])
             if stop > before[begin]:
-                yield Bucket(slice(int(before[begin]), stop), slice(begin, end))
+                yield Bucket(slice(int(before[begin]), stop), slice(begin, end), int(work[end] - work[begin]))
         if len(edges) == 1:  # no events at all
             yield Bucket(slice(0, len(self.entity)), slice(0, 0))
 
-    def filling(self, results: Results) -> Callable[[Bucket], dict[str, int]]:
-        """Evaluate a bucket, put its values among the results, and count how many of them were not finite."""
+    def fill(self, results: Results) -> Iterator[Mapping[str, int]]:
+        """Evaluate all buckets, put their values among the results, and count how many of each were not finite.
 
-        def fill(bucket: Bucket) -> dict[str, int]:
-            rows, first = bucket.rows, bucket.entities.start
-            position = None if self.position is None else self.position[rows]
-            counts: dict[str, int] = {}
-            spine = Spine(self.as_of[rows], {}, position)
-            events = {self.keyed.view.name: self._part(bucket.entities)}
-            made = evaluate(self.plan, spine, events, {self.keyed: self.entity[rows] - first}, counts)
-            for name in self.plan.outputs:
-                results.put(name, self.rows[rows], made[name])
-            return counts
+        Those that help take a bucket each; of a hot entity's they take parts.
+        """
+        buckets = list(self.buckets())
+        hot = [one for one in buckets if one.work > _HOT * AT_ONCE]
+        yield from parallel.each(lambda one: self._fill(one, results), [one for one in buckets if one not in hot])
+        yield from (self._fill(one, results) for one in hot)
 
-        return fill
+    def _fill(self, bucket: Bucket, results: Results) -> dict[str, int]:
+        rows, first = bucket.rows, bucket.entities.start
+        position = None if self.position is None else self.position[rows]
+        counts: dict[str, int] = {}
+        spine = Spine(self.as_of[rows], {}, position)
+        events = {self.keyed.view.name: self._part(bucket.entities)}
+        made = evaluate(self.plan, spine, events, {self.keyed: self.entity[rows] - first}, counts)
+        parallel.each(lambda name: results.put(name, self.rows[rows], made[name]), self.plan.outputs)
+        return counts
 
     def _part(self, entities: slice) -> Events:
         events, starts = self.events, self.events.starts[entities.start : entities.stop + 1]

@@ -4,14 +4,13 @@ What is held at once are the spine, the values, and the events of a portion of t
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from featurestore import values
+from featurestore import parallel, values
 from featurestore.definition import Source, SourceBy
 from featurestore.engine.buckets import MANY_ROWS, Windows, counted, in_buckets, with_row_features, working
 from featurestore.engine.portions import Portion, Room, portions_of
@@ -52,18 +51,18 @@ class LocalEngine:
         """Features of each row, seeing the log up to ``position`` (or up to the spine's own position per row)."""
         views = [_View(plan, view, spine, log, position) for view in plan.views]
         cut = [portions_of(one.view, one.keys, log, position, self._room(one.view.source)) for one in views]
-        few = len(spine) < MANY_ROWS and all(len(portions) == 1 for portions, _ in cut) and _sources_once(plan)
+        few = len(spine) < MANY_ROWS and all(len(portions) == 1 for portions in cut) and _sources_once(plan)
         if few or not len(spine):
             read_once = zip(views, cut, strict=True)
-            tables = {one.view.source.name: one.read(portions[0]) for one, (portions, _) in read_once}
+            tables = {one.view.source.name: one.read(portions[0]) for one, portions in read_once}
             return over(plan, spine, tables, not_finite)
         results = Results(len(spine), self._empty(plan, len(spine)))
         with working() as threads:
-            for one, (portions, apart) in zip(views, cut, strict=True):
-                if apart:
-                    counted(not_finite, threads.map(lambda portion, one=one: one.fill(portion, results, map), portions))
-                else:
-                    counted(not_finite, (one.fill(portion, results, threads.map) for portion in portions))
+            for one, portions in zip(views, cut, strict=True):
+                apart = [portion for portion in portions if portion.apart]
+                counted(not_finite, threads.map(lambda portion, one=one: one.fill(portion, results), apart))
+                with parallel.helped(threads.map):
+                    counted(not_finite, (one.fill(portion, results) for portion in portions if not portion.apart))
         return with_row_features(plan, spine, results, not_finite)
 
     def _room(self, source: Source) -> Room:
@@ -96,21 +95,24 @@ class _View:
         each = self.spine.position is not None
         return read(self.view.source, self.log, self.position, with_position=each, keys=portion.keys)
 
-    def fill(self, portion: Portion, results: Results, mapped: Callable[..., Iterable[Any]]) -> dict[str, int]:
+    def fill(self, portion: Portion, results: Results) -> dict[str, int]:
         """Put the values of a portion's rows, bucket by bucket; counts those that were not finite."""
         counts: dict[str, int] = {}
         table = self.read(portion)
         for piece in portion.pieces(self.keys, len(table)):
-            for windows in self._windows(piece, table):
-                counted(counts, mapped(windows.filling(results), windows.buckets()))
+            for windows in self._windows(piece, table if piece is portion else self._within(piece, table)):
+                counted(counts, windows.fill(results))
         return counts
+
+    def _within(self, piece: Portion, table: pa.Table) -> pa.Table:
+        return table if piece.keys is None else piece.keys.within(table)
 
     def _windows(self, piece: Portion, table: pa.Table) -> list[Windows]:
         asked = [
             [values.compacted(self.spine.columns[name].take(rows)) for name in keyed.columns]
             for keyed, rows in zip(self.roles, piece.rows, strict=True)
         ]
-        events, entities = events_of(self.view, table if piece.keys is None else piece.keys.within(table), asked)
+        events, entities = events_of(self.view, table, asked)
         return [
             Windows(self.plan, keyed, self.spine, rows, events, entity)
             for keyed, rows, entity in zip(self.roles, piece.rows, entities, strict=True)

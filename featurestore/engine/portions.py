@@ -1,7 +1,7 @@
 """Portions of a view's keys: so many that the events of one fit into the memory that there is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -16,21 +16,27 @@ from featurestore.values import Values
 Array = np.ndarray[Any, Any]
 AT_ONCE = 1 << 20
 """Events of a portion, and of a piece of a larger one, in arrays that memory is found for fast; but for a key's own."""
+_HOT = 4
+"""Portions of so many times as many events are mostly one key's, which one thread alone would be busy with for long."""
 _REREAD = 2
 """Portions that read row groups so many times over are too small."""
 
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Some keys, ``None`` for all events, and for each role the rows of the spine that ask for them."""
+    """Some keys, ``None`` for all events, and for each role the rows of the spine that ask for them.
+
+    One that is ``apart`` is for one thread, others are for all of them.
+    """
 
     keys: Keys | None
     rows: Sequence[IntArray]
+    apart: bool = False
 
     def pieces(self, roles: Sequence[Values], events: int) -> list["Portion"]:
         """Cut it, of so many events; ``roles`` are as in :func:`portions_of`."""
-        many = -(-events // AT_ONCE)
-        if self.keys is None or many <= 1:
+        many = 1 if self.keys is None else min(-(-events // AT_ONCE), len(self.keys.asked))
+        if self.keys is None or many == 1:
             return [self]
         own = [one.take(rows) for one, rows in zip(roles, self.rows, strict=True)]
         cut = _portions(self.keys.column, _evenly(self.keys.asked, many), own)
@@ -59,10 +65,8 @@ class Room:
         return max(self.memory // self.each, 1)
 
 
-def portions_of(
-    view: SourceBy, roles: Sequence[Values], log: EventLog, position: int, room: Room
-) -> tuple[list[Portion], bool]:
-    """Cut the keys that rows ask for, and say whether portions are for one thread each; else they are for all of them.
+def portions_of(view: SourceBy, roles: Sequence[Values], log: EventLog, position: int, room: Room) -> list[Portion]:
+    """Cut the keys that rows ask for.
 
     ``roles`` are the spine's columns that stand for the first column of the view's key. Where segments are in order of
     the key, the events of a portion lie in a few row groups. Where they are not, each portion reads all: they are as
@@ -71,16 +75,17 @@ def portions_of(
     column = view.key_columns[0]
     asked = _asked(values.concatenate(roles)) if view.source.fields[column].kind in ("int", "str") else None
     if asked is None or not len(asked):
-        return [Portion(None, [np.arange(len(one)) for one in roles])], False
+        return [Portion(None, [np.arange(len(one)) for one in roles])]
     groups = log.groups(view.source.name, Keys(column, asked), position=position)
     total = sum(one.rows for one in groups)
     at_once = min(AT_ONCE, room.events)
     while at_once <= min(room.events, total):
         parts = _cut(asked, _between(groups, at_once))
         if _looked_at(groups, parts) <= _REREAD * total and _out_of_order(groups) <= at_once:
-            return _portions(column, parts, roles), True
+            found = zip(_portions(column, parts, roles), parts, strict=True)
+            return [replace(one, apart=_looked_at(groups, [part]) <= _HOT * at_once) for one, part in found]
         at_once *= 2
-    return _portions(column, _evenly(asked, -(-total // room.alone)), roles), False
+    return _portions(column, _evenly(asked, -(-total // room.alone)), roles)
 
 
 def _asked(keys: Values) -> Array:

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from featurestore import parallel
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
-from featurestore.log.groups import Keys, groups_of
+from featurestore.log.groups import Group, Keys, groups_of
 from featurestore.log.segments import ENCODED, KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
 
 
@@ -88,12 +89,13 @@ def _of_keys(
 ) -> pa.Table:
     """Rows between the first and the last key, of the row groups that may hold one: no more is held at once."""
     types = [(name, target_type(name, schema, codes)) for name in columns]
-    tables = [pa.schema(types).empty_table()]
     schema_of(segment)  # a damaged file is told before its row groups are looked at
-    for group in groups_of(segment, keys):
+
+    def of_group(group: Group) -> pa.Table:
         table = read(segment, columns, schema=schema, codes=codes, group=group.number)
-        tables.append(table if group.lies_within(keys.asked) else keys.within(table))
-    return pa.concat_tables(tables)
+        return table if group.lies_within(keys.asked) else keys.within(table)
+
+    return pa.concat_tables([pa.schema(types).empty_table(), *parallel.each(of_group, groups_of(segment, keys))])
 
 
 def every_column(schema: pa.Schema) -> list[str]:
