@@ -25,6 +25,8 @@ _SUMS_EXACT = 2.0**490
 _LEAST_SQUARES = 2.0**-700
 _ERROR = 2.0**-97
 _SQUARES_AT_ONCE = 1 << 14
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+_WORD = 8  # bytes
 
 
 def count(spans: Spans) -> Values:
@@ -149,6 +151,10 @@ def distinct(spans: Spans) -> Values:
     if spans.few:
         return scalars("int", [len(set(part)) for part in spans.parts()], nullable=False)
     previous = spans.once("previous", lambda: _previous_equal(spans.values.data))
+    if int(spans.counts.sum()) > spans.windows * len(spans.values) + len(spans.counts):
+        slid = _slid(spans, previous)
+        if slid is not None:
+            return Values("int", slid)
     if spans.crowded:
         return Values("int", longranges.count_below(previous + 1, spans.lo, spans.hi, spans.lo + 1))
 
@@ -264,10 +270,44 @@ def _quotient(n: int, total_sum: int, squares: int, scale: int, ddof: int) -> fl
 def _previous_equal(data: Array) -> IntArray:
     """Index of the previous equal value, -1 where there is none."""
     previous = np.full(len(data), -1, np.int64)
-    place = np.argsort(data, kind="stable")
+    place = _equal_together(data)
     same = data[place][1:] == data[place][:-1]
     previous[place[1:][same]] = place[:-1][same]
     return previous
+
+
+def _equal_together(data: Array) -> IntArray:
+    """Permutation with equal values beside each other, in order of their index.
+
+    One sort of whole numbers takes a tenth of the time of a permutation's: so what is sorted is a part of each value's
+    bits, mixed, and its index. Where that is the same for different values, they are sorted themselves.
+    """
+    room = np.uint64(len(data).bit_length())
+    bits = data.view(np.uint64) if data.itemsize == _WORD else data.astype(np.uint64)
+    mixed = (bits * _MIXER) >> room << room
+    keys = np.sort(mixed | np.arange(len(data), dtype=np.uint64))
+    place = (keys & ((np.uint64(1) << room) - np.uint64(1))).astype(np.int64)
+    alike = keys[1:] >> room == keys[:-1] >> room
+    sorted_ = data[place]
+    if (alike & (sorted_[1:] != sorted_[:-1])).any():
+        return np.argsort(data, kind="stable")
+    return place
+
+
+def _slid(spans: Spans, previous: IntArray) -> IntArray | None:
+    """Count the different values of ranges that slide along, window by window; ``None`` if they do not."""
+    los, his = (edge.reshape(spans.windows, -1) for edge in (spans.lo, spans.hi))
+    found = np.empty(los.shape, np.int64)
+    for lo, hi, counts in zip(los, his, found, strict=True):
+        place = slice(None) if _rises(lo) and _rises(hi) else np.lexsort((hi, lo))
+        if not _rises(hi[place]):
+            return None
+        counts[place] = longranges.count_new(previous, lo[place], hi[place])
+    return found.ravel()
+
+
+def _rises(numbers: IntArray) -> bool:
+    return bool((numbers[1:] >= numbers[:-1]).all())
 
 
 def _count_pairs(lo: IntArray, hi: IntArray, test: Callable[[IntArray, IntArray], Array]) -> IntArray:

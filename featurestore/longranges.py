@@ -16,6 +16,7 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 BITS = 6
 BLOCK = 1 << BITS
 _AT_ONCE = 1 << 15
+_SLID_AT_ONCE = 1 << 19
 
 
 class Extremes:
@@ -67,6 +68,37 @@ class Extremes:
             whole = self._ufunc(run[first[rows]], run[last[rows] - (1 << power)])
             found[rows] = self._ufunc(found[rows], whole)
         return np.asarray(found)
+
+
+def count_new(previous: IntArray, lo: IntArray, hi: IntArray) -> IntArray:
+    """How many indices ``i`` of each range ``[lo, hi)`` have ``previous[i] < lo``; begins and ends never fall.
+
+    A range's values slide along then. Index ``i`` counts for the ranges from the first that both reaches over it and
+    begins after ``previous[i]``, until one begins after ``i``: two edges for each index, whatever the ranges' lengths.
+
+    Parameters
+    ----------
+    previous
+        Index before ``i``, or -1, for each ``i``; shape ``(n,)``.
+    lo, hi
+        Shape ``(ranges,)``, each in ascending order, from 0 to n.
+    """
+    n = len(previous)
+    begun = np.concatenate([[0], np.cumsum(np.bincount(lo, minlength=n + 1))])  # ranges that begin before each index
+    ended = np.cumsum(np.bincount(hi, minlength=n + 1))
+
+    def edges(part: slice) -> tuple[int, IntArray]:
+        first = np.maximum(ended[part], begun[previous[part] + 1])
+        last = begun[part.start + 1 : part.stop + 1]
+        there, base = first < last, int(ended[part.start])
+        first, last = (one[there] - base for one in (first, last))
+        width = int(last.max(initial=0)) + 1
+        return base, np.bincount(first, minlength=width) - np.bincount(last, minlength=width)
+
+    change = np.zeros(len(lo) + 1, np.int64)
+    for base, own in parallel.each(edges, parallel.slices(n, _SLID_AT_ONCE)):
+        change[base : base + len(own)] += own
+    return np.asarray(np.cumsum(change)[: len(lo)])
 
 
 def count_below(data: IntArray, lo: IntArray, hi: IntArray, bound: IntArray) -> IntArray:

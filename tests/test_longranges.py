@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from featurestore import extremes, fold
-from featurestore.longranges import BLOCK, Extremes, count_below
+from featurestore import extremes, fold, longranges
+from featurestore.longranges import BLOCK, Extremes, count_below, count_new
 from featurestore.spans import Spans, spans_of
 from featurestore.values import Kind, Values, from_list
 
@@ -43,6 +44,44 @@ def test_values_below_a_bound_are_counted_in_each_range(values: int) -> None:
     assert found == [
         sum(one < bound for one in items[begin:end]) for (begin, end), bound in zip(pairs, bounds, strict=True)
     ]
+
+
+@pytest.mark.parametrize("values", [0, 1, 2, 130])
+def test_new_values_of_ranges_that_slide_along_are_counted(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longranges, "_SLID_AT_ONCE", 16)
+    previous = [RANDOM.randrange(-1, place) for place in range(values)]
+    lo, hi = (np.sort([RANDOM.randrange(values + 1) for _ in range(60)]) for _ in range(2))
+    hi = np.maximum(lo, hi)
+    found = count_new(np.array(previous, np.int64), lo, hi).tolist()
+    pairs = zip(lo.tolist(), hi.tolist(), strict=True)
+    assert found == [sum(one < begin for one in previous[begin:end]) for begin, end in pairs]
+
+
+@pytest.mark.parametrize("kind", ["int", "float", "bool", "str", "datetime"])
+@pytest.mark.parametrize("ways", ["in order", "in any order", "bits that are alike"])
+def test_different_values_of_windows_that_slide_along_are_counted(
+    kind: Kind, ways: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [RANDOM.choice([None, *range(20)]) for _ in range(200)]
+    converts: dict[Kind, Callable[[int], Any]] = {
+        "int": lambda one: one - 9,
+        "float": lambda one: one / 3 - 2,
+        "bool": lambda one: one > 9,
+        "str": "abcdefghijklmnopqrstuvwxyz".__getitem__,
+        "datetime": lambda one: datetime(2026, 1, 1 + one, tzinfo=UTC),
+    }
+    items = [None if one is None else converts[kind](one) for one in drawn]
+    ends = [RANDOM.randrange(201) for _ in range(300)]
+    ends = ends if ways == "in any order" else sorted(ends)
+    pairs = [(max(end - length, 0), end) for length in (0, 7, 90, 300) for end in ends]
+    lo, hi = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    if ways == "bits that are alike":
+        monkeypatch.setattr(fold, "_MIXER", np.uint64(0))
+    monkeypatch.setattr(fold, "_count_pairs", None)
+    spans = spans_of(from_list(kind, items), lo, hi, {}, windows=4)
+    spans.few = False
+    distinct = [len({one for one in items[begin:end] if one is not None}) for begin, end in pairs]
+    assert fold.distinct(spans).to_list() == distinct
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "bool", "str"])
