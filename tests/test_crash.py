@@ -65,6 +65,19 @@ def check_ingest(folder: Path, kills: int, seed: int) -> None:
     assert online_count(folder) == len(ids) - 1
 
 
+def check_ingest_together(folder: Path, kills: int, seed: int) -> None:
+    dice, promised = random.Random(seed), set[str]()
+    for kill in range(kills):
+        done = acknowledged_before_kill("ingest_together", folder, kill * 100_000, dice.uniform(0.0, 0.25))
+        promised |= {f"i{number}" for number in done}
+    with FeatureStore(PAYMENTS, home=folder / "home", root=folder) as store:
+        store.materialize()
+        ids = logged_ids(store)
+    assert len(ids) == len(set(ids)), f"doubled (seed {seed})"
+    assert promised <= set(ids), f"lost (seed {seed})"
+    assert online_count(folder) == len(ids) - 1
+
+
 def check_materialize(folder: Path, kills: int, seed: int) -> None:
     dice, start = random.Random(seed), 0
     promised: set[str] = set()
@@ -87,6 +100,10 @@ def test_a_kill_during_ingest_loses_and_doubles_nothing(folder: Path) -> None:
     check_ingest(folder, kills=3, seed=1)
 
 
+def test_a_kill_while_threads_ingest_together_loses_and_doubles_nothing(folder: Path) -> None:
+    check_ingest_together(folder, kills=3, seed=1)
+
+
 def test_a_kill_during_materialize_loses_and_doubles_nothing(folder: Path) -> None:
     check_materialize(folder, kills=3, seed=1)
 
@@ -94,6 +111,11 @@ def test_a_kill_during_materialize_loses_and_doubles_nothing(folder: Path) -> No
 @pytest.mark.slow
 def test_fifty_kills_during_ingest(folder: Path) -> None:
     check_ingest(folder, kills=50, seed=2)
+
+
+@pytest.mark.slow
+def test_fifty_kills_while_threads_ingest_together(folder: Path) -> None:
+    check_ingest_together(folder, kills=50, seed=2)
 
 
 @pytest.mark.slow

@@ -5,8 +5,11 @@ Each prints a line when something is acknowledged, so that the test knows what m
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from shop import PAYMENTS, write
 
@@ -21,18 +24,34 @@ def say(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201 - the test reads it
 
 
+def paid(number: int) -> dict[str, Any]:
+    return {"id": f"i{number}", "customer": f"c{number % 7}", "event_time": datetime.now(UTC), "amount": 1.0}
+
+
 def ingest(folder: Path, start: str, count: str) -> None:
-    """Batches of three payments, each acknowledged by the last one's number."""
+    """Batches of three payments, each acknowledged by the last one's number; ready when the first is in."""
     with opened(folder) as store:
-        say("ready")
         for number in range(int(start), int(start) + int(count), 3):
-            now = datetime.now(UTC)
-            rows = [
-                {"id": f"i{one}", "customer": f"c{one % 7}", "event_time": now, "amount": 1.0}
-                for one in range(number, number + 3)
-            ]
-            store.ingest("payments", rows)
+            store.ingest("payments", [paid(one) for one in range(number, number + 3)])
+            if number == int(start):
+                say("ready")
             say(number + 2)
+
+
+def ingest_together(folder: Path, start: str, count: str) -> None:
+    """One payment at a time from each of four threads, each acknowledged by its number; ready when the first is in."""
+    telling = Lock()
+
+    def some(first: int) -> None:
+        for number in range(first, int(start) + int(count), 4):
+            store.ingest("payments", paid(number))
+            with telling:
+                say(number)
+
+    with opened(folder) as store, ThreadPoolExecutor(4) as pool:
+        store.ingest("payments", paid(int(start)))
+        say("ready")
+        list(pool.map(some, range(int(start) + 1, int(start) + 5)))
 
 
 def materialize(folder: Path, start: str, count: str) -> None:

@@ -31,6 +31,7 @@ from featurestore.online import (
 from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
 from featurestore.online.keys import NO_KEYS, sift, signed
 from featurestore.online.sqlite_keys import known_keys, live_runs
+from featurestore.online.together import Together
 
 _ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
 _BEGINNING = -(1 << 63)
@@ -48,6 +49,7 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connections = Connections(path)
+        self._together = Together()
 
     def state(self) -> State:
         """Give the newest published position and arrival stamp (the lowest int64 before any arrival)."""
@@ -115,25 +117,8 @@ class SQLiteStore:
 
     def append(self, source: str, batch: Batch) -> Receipt:
         """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
-        with self._connected() as connection, connection.writing():
-            position, newest = connection.execute("SELECT position, stamp FROM state").fetchone()
-            stamp = max(batch.now, newest)
-            asked = None if batch.keys is None else batch.keys.key_hash[batch.keys.has_key]
-            sifted = sift(batch.rows, batch.keys, NO_KEYS if asked is None else known_keys(connection, source, asked))
-            if len(sifted.suspect):
-                batch.confirm(sifted.suspect)
-            if not len(sifted.kept):
-                return Receipt(position, stamp, sifted.kept, sifted.duplicates)
-            payload, views = batch.pack(stamp, sifted.kept)
-            position += 1
-            covers = json.dumps(dict(batch.covers))
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (position, source, stamp, covers, payload))
-            for view, pieces in views.items():
-                sqlite_tail.add(connection, view, pieces, position, batch.merge)
-            _remember_keys(connection, source, batch, sifted.kept, position)
-            sqlite_views.note_events(connection, source, batch.covers)
-            connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
-            return Receipt(position, stamp, sifted.kept, sifted.duplicates)
+        with self._connected() as connection:
+            return self._together.run(connection, lambda writer: _append(writer, source, batch))
 
     def touched(self, source: str) -> bool:
         """Whether an event of the source was ever appended or loaded."""
@@ -355,6 +340,28 @@ def _learn_views(connection: Connection, generation: int) -> None:
         for view, state in states.items()
     }
     connection.views, connection.statements, connection.generation = states, statements, generation
+
+
+def _append(connection: Connection, source: str, batch: Batch) -> Receipt:
+    """Append rows within a transaction."""
+    position, newest = connection.execute("SELECT position, stamp FROM state").fetchone()
+    stamp = max(batch.now, newest)
+    asked = None if batch.keys is None else batch.keys.key_hash[batch.keys.has_key]
+    sifted = sift(batch.rows, batch.keys, NO_KEYS if asked is None else known_keys(connection, source, asked))
+    if len(sifted.suspect):
+        batch.confirm(sifted.suspect)
+    if not len(sifted.kept):
+        return Receipt(position, stamp, sifted.kept, sifted.duplicates)
+    payload, views = batch.pack(stamp, sifted.kept)
+    position += 1
+    covers = json.dumps(dict(batch.covers))
+    connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (position, source, stamp, covers, payload))
+    for view, pieces in views.items():
+        sqlite_tail.add(connection, view, pieces, position, batch.merge)
+    _remember_keys(connection, source, batch, sifted.kept, position)
+    sqlite_views.note_events(connection, source, batch.covers)
+    connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
+    return Receipt(position, stamp, sifted.kept, sifted.duplicates)
 
 
 def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntArray, position: int) -> None:
