@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore import values
+from featurestore.ahead import ahead
 from featurestore.values import Kind
 
 HELD = 1 << 28
@@ -24,7 +26,7 @@ HELD = 1 << 28
 RANGE = 1 << 25
 """Bytes of rows that are put in order together: about half a million events."""
 
-_MOST_RANGES = 128  # files that are open at once
+_MOST_RANGES = 128  # files that are open at once; their numbers fit into a byte
 _SAMPLED = 1 << 10  # of so many rows one is in the sample
 
 
@@ -138,7 +140,7 @@ def ranges(
         return
     parts = [Spill(spill.room, share=len(edges) + 1) for _ in range(len(edges) + 1)]
     try:
-        for table in each:
+        for table in ahead(each):
             for part, rows in _split(table, column, kind, edges):
                 parts[part].add(rows)
         for one in parts:
@@ -176,15 +178,24 @@ def _edges(spill: Spill, column: str, kind: Kind) -> list[Any]:
 
 def _split(table: pa.Table, column: str, kind: Kind, edges: list[Any]) -> Iterator[tuple[int, pa.Table]]:
     """Rows of each range that a table has any of."""
-    found = values.from_arrow(table.column(column), kind)
-    bounds: Any = edges
-    if kind == "str" and found.categories is not None:
-        bounds = np.searchsorted(found.categories, np.array(edges, object))
-    part = np.where(found.mask, np.searchsorted(bounds, found.data, side="right"), 0)
-    place = np.argsort(part, kind="stable")
+    part = _parts_of(table.column(column), kind, edges)
+    place = np.argsort(part, kind="stable")  # of so small numbers a radix sort
     ordered = table.take(pa.array(place))
     ends = np.cumsum(np.bincount(part, minlength=len(edges) + 1))
     for number, end in enumerate(ends.tolist()):
         start = 0 if number == 0 else int(ends[number - 1])
         if end > start:
             yield number, ordered.slice(start, end - start)
+
+
+def _parts_of(column: pa.ChunkedArray, kind: Kind, edges: list[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Number of each row's range; null belongs to the first. Texts are compared once each, and need not be sorted."""
+    if kind != "str":
+        found = values.from_arrow(column, kind)
+        return np.where(found.mask, np.searchsorted(edges, found.data, side="right"), 0).astype(np.uint8)
+    whole = column.combine_chunks()
+    coded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+    part = np.zeros(len(coded.dictionary) + 1, np.uint8)  # the last one stands for null
+    for edge in edges:
+        part[:-1] += pc.greater_equal(coded.dictionary, edge).to_numpy(zero_copy_only=False)
+    return np.asarray(part[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
