@@ -88,7 +88,17 @@ def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path
     assert done.returncode == 0, done.stderr
     told = json.loads(results.read_text())
     assert len(told["training-set"]["raw"]["agreement"]) == 2
-    assert list(told) == ["training-set", "hot-key", "lookup", "http", "one-row", "materialize", "startup", "growth"]
+    assert list(told) == [
+        "training-set",
+        "hot-key",
+        "stages",
+        "lookup",
+        "http",
+        "one-row",
+        "materialize",
+        "startup",
+        "growth",
+    ]
     assert all(
         len(row) == len(section["columns"]) and row[0] and row[-1]
         for section in told.values()

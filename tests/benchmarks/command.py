@@ -5,7 +5,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import data, feast, growth, lookups, materialize, one_row, over_http, report, startup, training_sets
+from benchmarks import (
+    data,
+    feast,
+    growth,
+    lookups,
+    materialize,
+    one_row,
+    over_http,
+    report,
+    stages,
+    startup,
+    training_sets,
+)
 from benchmarks.data import Size
 from benchmarks.report import Section
 from benchmarks.training_sets import RIVALS
@@ -48,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--clients", default="1,16", help="http: at once (default %(default)s)")
     made.add_argument("--rivals", default=",".join(RIVALS), help="which of them, with commas (default: all)")
     made.add_argument("--axes", default=",".join(growth.AXES), help="growth: of what (default %(default)s)")
-    made.add_argument("--steps", default="0.1,1", help="growth: times the size (default %(default)s)")
+    made.add_argument("--steps", help="growth: times the size (default 0.1,1; with --full up to 100 M events)")
     made.add_argument("--patience", type=float, default=900, help="seconds that one run may take (default 900)")
     made.add_argument(
         "--folder", type=Path, help="keep the made data there and use it again (default: a temporary one)"
@@ -75,6 +87,10 @@ def _training_set(folder: Path, size: Size, given: argparse.Namespace) -> Sectio
 
 def _hot_key(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return training_sets.hot_key(folder, size, given.rounds, given.patience)
+
+
+def _stages(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    return stages.stages(folder, size, given.rounds, given.patience)
 
 
 def _lookup(folder: Path, size: Size, given: argparse.Namespace) -> Section:
@@ -104,13 +120,16 @@ def _startup(folder: Path, size: Size, given: argparse.Namespace) -> Section:
 
 
 def _growth(folder: Path, size: Size, given: argparse.Namespace) -> Section:
-    steps = [float(one) for one in given.steps.split(",")]
-    return growth.growth(folder, size, given.axes.split(","), steps, given.rounds, given.patience)
+    told = given.steps or (None if given.full else "0.1,1")
+    steps = None if told is None else [float(one) for one in told.split(",")]
+    rivals = given.rivals.split(",")
+    return growth.growth(folder, size, given.axes.split(","), steps, rivals, given.rounds, given.patience)
 
 
 BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "training-set": _training_set,
     "hot-key": _hot_key,
+    "stages": _stages,
     "lookup": _lookup,
     "http": _http,
     "one-row": _one_row,

@@ -5,7 +5,7 @@ A folder holds ``events/*.parquet`` and ``spine.parquet``. It is made once and k
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,17 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.events:,} events, {self.rows:,} rows, {self.entities:,} entities"
+
+
+def making(folder: str, size: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Make the data of a size, in a process of its own; what it held is given back."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+
+    def run() -> dict[str, Any]:
+        made(Path(folder), Size(**size))
+        return {}
+
+    return run
 
 
 def made(folder: Path, size: Size) -> Path:
@@ -111,7 +122,7 @@ def _make(folder: Path, size: Size) -> None:
             folder / "events" / f"part-{number:03}.parquet",
             row_group_size=500_000,
         )
-    pq.write_table(_spine(rng, size, upto, names), folder / "spine.parquet")
+    pq.write_table(_spine(np.random.default_rng(1), size, upto, names), folder / "spine.parquet")
 
 
 def _events(rng: np.random.Generator, count: int, upto: Array, names: pa.Array, span: tuple[int, int]) -> pa.Table:

@@ -24,7 +24,7 @@ def project(folder: str | Path, service: str, home: str = "store") -> Path:
 
 def opened(folder: str | Path, service: str, home: str = "store") -> "FeatureStore":
     """Open its store."""
-    _imported()
+    imported()
     from featurestore import FeatureStore
 
     return FeatureStore.open(project(folder, service, home))
@@ -34,6 +34,16 @@ def loaded(folder: str | Path, service: str) -> None:
     """Load the events, unless they are loaded."""
     with opened(folder, service) as store:
         store.materialize()
+
+
+def loading(folder: str, service: str) -> Timed:
+    """Load the events, unless they are loaded, in a process of its own."""
+
+    def run() -> Found:
+        loaded(folder, service)
+        return {}
+
+    return run
 
 
 def copied(folder: str | Path, service: str) -> Path:
@@ -84,7 +94,7 @@ def from_raw(folder: str, service: str) -> Timed:
 
 def grown(folder: str, functions: Sequence[str], windows: Sequence[str]) -> Timed:
     """A training set of other windows and functions of the same loaded events."""
-    _imported()
+    imported()
     from benchmarks.definitions.plain import of_customer
     from featurestore import FeatureService, FeatureStore, aggregations
 
@@ -100,10 +110,11 @@ def grown(folder: str, functions: Sequence[str], windows: Sequence[str]) -> Time
     return run
 
 
-def _imported() -> None:
+def imported() -> None:
     """Libraries that a store would load when it first needs them are there, as the rivals' are."""
     import duckdb  # noqa: F401
     import pandas as pd  # noqa: F401
+    import pyarrow.dataset as ds  # noqa: F401
     import pyarrow.parquet as pq  # noqa: F401
 
 

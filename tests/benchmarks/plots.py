@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 COLOURS = {"ours": "#b5541c", "asof": "#555555", "polars_packed": "#2a6f97"}
-LABELS = {"window": "window, days"}
+LABELS = {"window": "window, events", "rows": "rows of the spine"}
 
 
 def write(raw: Mapping[str, Any], folder: Path) -> Sequence[Path]:
