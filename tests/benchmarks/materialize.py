@@ -9,6 +9,9 @@ else runs. `load` says how many processes wanted a processor meanwhile: others m
 """
 
 import argparse
+import functools
+import http
+import http.client
 import json
 import multiprocessing
 import os
@@ -19,9 +22,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -36,6 +40,7 @@ from benchmarks import data
 from benchmarks.report import Section
 
 BATCH = 1_000
+CLIENTS = 16
 DEFINITIONS = Path(__file__).with_name("definitions") / "keyed.py"
 END = data.START + data.DAYS * data.DAY
 STAGES = dict.fromkeys(("writing", "filling"), "log and online store") | {
@@ -76,6 +81,8 @@ def measure(folder: Path, events: int, entities: int, new: int, requests: int) -
     first += BATCH * (count + 1) + requests + 1
     steps["HTTP ingest by 1000"] = apart(posted, folder, first, BATCH, count)
     steps["HTTP ingest singly"] = apart(posted, folder, first + BATCH * (count + 1), 1, requests)
+    first += BATCH * (count + 1) + requests + 1
+    steps[f"HTTP ingest singly, {CLIENTS} clients"] = apart(posted_at_once, folder, first, requests)
     steps["materialize what was ingested"] = apart(load, folder)
     return {"events": events, "entities": entities, "load": round(os.getloadavg()[0], 1), "steps": steps}
 
@@ -164,9 +171,7 @@ def ingested(folder: Path, first: int, size: int, requests: int) -> Row:
 
 
 def posted(folder: Path, first: int, size: int, requests: int) -> Row:
-    asked = batches(first, size, requests)
-    for row in (row for batch in asked for row in batch):
-        row["event_time"] = row["event_time"].isoformat()
+    asked = as_json(batches(first, size, requests))
     server = ServerProcess(folder, "--quiet", "--deadline", "30")
     try:
         server.start()
@@ -174,6 +179,42 @@ def posted(folder: Path, first: int, size: int, requests: int) -> Row:
         return each(lambda number: server.post("/events/payments", {"rows": asked[number]}), size, requests)
     finally:
         server.stop()
+
+
+def posted_at_once(folder: Path, first: int, requests: int) -> Row:
+    """Events one at a time from many clients, each over a connection of its own."""
+    asked = as_json(batches(first, 1, requests))
+    server = ServerProcess(folder, "--quiet", "--deadline", "30")
+    try:
+        server.start()
+        server.post("/events/payments", {"rows": asked[0]})
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            begun = time.perf_counter()
+            shares = [asked[1 + number :: CLIENTS] for number in range(CLIENTS)]
+            taken = [one for share in pool.map(functools.partial(client, server.url), shares) for one in share]
+            seconds = time.perf_counter() - begun
+    finally:
+        server.stop()
+    return spread(1, taken, seconds)
+
+
+def client(url: str, asked: list[list[Row]]) -> list[float]:
+    """Post batches one after the other; gives the seconds that each took."""
+    connection, taken = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30), []
+    for rows in asked:
+        begun = time.perf_counter()
+        connection.request("POST", "/events/payments", json.dumps({"rows": rows}), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != http.HTTPStatus.OK:
+            raise RuntimeError(answer.read().decode())
+        answer.read()
+        taken.append(time.perf_counter() - begun)
+    connection.close()
+    return taken
+
+
+def as_json(asked: list[list[Row]]) -> list[list[Row]]:
+    return [[row | {"event_time": row["event_time"].isoformat()} for row in batch] for batch in asked]
 
 
 def batches(first: int, size: int, requests: int) -> list[list[Row]]:
@@ -189,9 +230,13 @@ def each(call: Callable[[int], object], size: int, requests: int) -> Row:
         begun = time.perf_counter()
         call(number)
         taken.append(time.perf_counter() - begun)
-    taken.sort()
-    middle, worst = statistics.median(taken), taken[int(0.99 * len(taken))]
-    return timed(size * requests, sum(taken)) | {"p50_ms": round(middle * 1e3, 2), "p99_ms": round(worst * 1e3, 2)}
+    return spread(size, taken, sum(taken))
+
+
+def spread(size: int, taken: list[float], seconds: float) -> Row:
+    """How long requests of so many events took, one by one and all of them."""
+    middle, worst = statistics.median(taken), sorted(taken)[int(0.99 * len(taken))]
+    return timed(size * len(taken), seconds) | {"p50_ms": round(middle * 1e3, 2), "p99_ms": round(worst * 1e3, 2)}
 
 
 def timed(events: int, seconds: float) -> Row:
