@@ -89,6 +89,7 @@ def _as_it_is(view: SourceBy, table: pa.Table, starts: IntArray) -> Events | Non
     """Events of a table that lies in order, entity by entity; ``None`` if it does not."""
     event_time = _converted(table, view.source.fields, view.source.event_time).data
     known_at = values.from_arrow(table.column(KNOWN_AT), "datetime", nullable=False).data
+    known_at = event_time if np.array_equal(event_time, known_at) else known_at  # one of them is held then
     rises = event_time[1:] > event_time[:-1]
     rises[starts[1:-1] - 1] = True  # from one entity to the next
     ahead = np.flatnonzero(~rises)
