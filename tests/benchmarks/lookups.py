@@ -18,6 +18,7 @@ WARMING = 200
 WORDS = {
     "sqlite": "SQLite: read an entity's events as one blob (yardstick)",
     "lookup": "**featurestore: `lookup`**",
+    "same": "featurestore: `lookup` of one entity, over and over",
     "batch_100": "featurestore: `lookup_many` of 100",
     "batch_1000": "featurestore: `lookup_many` of 1,000",
     "hot_1": "featurestore: `lookup` of an entity that has all events alone",
@@ -30,6 +31,7 @@ def lookup(folder: Path, entities: int, requests: int, rounds: int, patience_s: 
     ours.loaded(made, "plain")
     given = {"folder": str(made), "entities": entities, "requests": requests}
     tasks = {"sqlite": Task("lookups:sqlite", given), "lookup": Task("lookups:one_by_one", given)}
+    tasks["same"] = Task("lookups:one_by_one", given | {"entities": 1})
     for rows in BATCHES:
         tasks[f"batch_{rows}"] = Task("lookups:in_batches", given | {"rows": rows})
     hot = data.made(folder, data.recent(1, each=entities * data.PER_ENTITY))
