@@ -48,8 +48,9 @@ def stages(folder: Path, size: Size, rounds: int, patience_s: float) -> Section:
         tasks |= {f"{floor}_{name}": Task(f"stages:{floor}", given) for floor in FLOORS}
     measured = processes.in_turn(tasks, rounds, patience_s)
     found = [measured[f"seen_{name}"].runs[-1].found if measured[f"seen_{name}"].runs else {} for name in sizes]
-    rows = [(stage, *(duration(one.get("stages", {}).get(stage)) for one in found)) for stage in (*FILES, OTHER)]
-    rows.append(("all threads' time", *(duration(sum(one.get("stages", {}).values())) for one in found)))
+    seen_in: list[dict[str, float]] = [one.get("stages", {}) for one in found]
+    rows = [(stage, *(duration(one.get(stage, 0.0)) for one in seen_in)) for stage in (*FILES, OTHER)]
+    rows.append(("all threads' time", *(duration(sum(one.values())) for one in seen_in)))
     rows.append(("processor's time", *(duration(one.get("cpu")) for one in found)))
     rows.append(("**from start to end**", *(duration(measured[f"seen_{name}"].seconds) for name in sizes)))
     for floor, words in FLOORS.items():
