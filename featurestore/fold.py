@@ -106,8 +106,7 @@ def variance(spans: Spans, ddof: int = 1) -> Values:
     counts = spans.counts
     enough = counts > max(ddof, 0)
     result, safe = np.zeros(len(counts)), np.zeros(len(counts), np.bool_)
-    moments: _Moments | None = spans.once("moments", lambda: _moments(spans))
-
+    moments = moments_of(spans)
     if moments is not None:
         in_doubles = moments.variance
 
@@ -190,7 +189,7 @@ def _plain(values: Values) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class _Moments:
+class Moments:
     """Exact sums of values and of their squares, and how many values up to each have a square out of reach."""
 
     sums: ExactSums
@@ -223,8 +222,13 @@ class _Moments:
         return result + rest, safe
 
 
-def _moments(spans: Spans) -> _Moments | None:
-    """Sums of the values and of their squares; ``None`` of integers that a double does not hold."""
+def moments_of(spans: Spans) -> Moments | None:
+    """Sums of the values and of their squares, made once; ``None`` of integers that a double does not hold."""
+    made: Moments | None = spans.once("moments", lambda: _moments(spans))
+    return made
+
+
+def _moments(spans: Spans) -> Moments | None:
     data = spans.values.data.astype(np.float64, copy=False)
     if spans.values.kind == "int" and len(data) and np.abs(data).max() >= 2.0**53:
         return None
@@ -237,7 +241,7 @@ def _moments(spans: Spans) -> _Moments | None:
 
     parallel.each(square, parallel.slices(len(data), _SQUARES_AT_ONCE))
     sums = spans.once("sums", lambda: ExactSums(data))
-    return _Moments(sums, ExactSums(squares, errors), np.concatenate([[0], np.cumsum(odd)]))
+    return Moments(sums, ExactSums(squares, errors), np.concatenate([[0], np.cumsum(odd)]))
 
 
 def squares_are_exact(data: Array) -> bool:

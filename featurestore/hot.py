@@ -17,7 +17,7 @@ from featurestore.alone import FOLDS
 from featurestore.arithmetic import NUMBERS
 from featurestore.definition import Reduction, WindowFeature
 from featurestore.events import Events, IntArray
-from featurestore.exact import ExactSums, exact_integers, two_product
+from featurestore.exact import ExactSums, exact_integers
 from featurestore.spans import Spans, spans_of
 from featurestore.values import Values
 from featurestore.visibility import Edge, edges, place
@@ -95,7 +95,7 @@ class HotRow:
 
     def __init__(self, as_of: int, entity: int, parts: Sequence[Part]) -> None:
         self._as_of, self._nobody, self._parts = as_of, entity < 0, parts
-        self._seen: dict[Any, Together] = {}
+        self._seen: dict[Any, Joined] = {}
 
     def reduced(self, feature: WindowFeature) -> Values:
         """Value of each window of a plain reduction of the kept columns."""
@@ -104,11 +104,11 @@ class HotRow:
         if look not in self._seen:
             looked = edges(self._as_of, feature.windows, feature.offset, inclusive=feature.view.source.inclusive)
             spans = [one.spans(reduction.column, looked, nobody=self._nobody) for one in self._parts]
-            self._seen[look] = Together([span for of_part in spans for span in of_part])
+            self._seen[look] = Joined([span for of_part in spans for span in of_part])
         return FOLDS[reduction.reduction](self._seen[look])
 
 
-class Together(Spans):
+class Joined(Spans):
     """Few ranges, each of several pieces: one of each of ``spans``. What folds ask is put together from theirs."""
 
     __slots__ = ("_spans",)
@@ -163,21 +163,18 @@ def _spans(
 
 def _exact_sums(spans: Spans) -> list[Fraction]:
     if spans.values.kind == "float":
-        return _fractions(spans, "sums", lambda: ExactSums(spans.values.data))
+        return _fractions(spans, spans.once("sums", lambda: ExactSums(spans.values.data)))
     high, low = spans.integer_sums
     return [Fraction((int(one) << 32) + int(other)) for one, other in zip(high, low, strict=True)]
 
 
 def _exact_squares(spans: Spans) -> list[Fraction]:
-    def made() -> ExactSums:
-        data = spans.values.data.astype(np.float64)
-        return ExactSums(*two_product(data, data))
-
-    return _fractions(spans, "squares of all", made)
+    moments = fold.moments_of(spans)
+    assert moments is not None  # noqa: S101 - such a column is not kept
+    return _fractions(spans, moments.squares)
 
 
-def _fractions(spans: Spans, name: str, make: Callable[[], ExactSums]) -> list[Fraction]:
-    exact: ExactSums = spans.once(name, make)
+def _fractions(spans: Spans, exact: ExactSums) -> list[Fraction]:
     unit = Fraction(2) ** exact.lowest
     return [unit * one for one in exact_integers(exact.totals(spans.lo, spans.hi), np.arange(len(spans.lo)))]
 

@@ -200,9 +200,10 @@ class _Loading:
         """Segment, file records and bad rows of a source's new events; its first view is filled from them meanwhile."""
         name = one.source.name
         tables = load.write_passing(
-            name,
             self._ordered(one),
+            source=name,
             origin="bulk",
+            part=None,
             event_time=one.source.event_time,
             arrive=not one.history,
         )

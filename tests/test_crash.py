@@ -47,6 +47,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def check_kept(folder: Path, promised: set[str], seed: int) -> None:
+    with FeatureStore(PAYMENTS, home=folder / "home", root=folder) as store:
+        store.materialize()
+        ids = logged_ids(store)
+    assert len(ids) == len(set(ids)), f"doubled (seed {seed})"
+    assert promised <= set(ids), f"lost (seed {seed})"
+    assert online_count(folder) == len(ids) - 1
+
+
 def check_ingest(folder: Path, kills: int, seed: int) -> None:
     dice, start = random.Random(seed), 0
     promised: set[str] = set()
@@ -57,12 +66,7 @@ def check_ingest(folder: Path, kills: int, seed: int) -> None:
             if dice.random() < 0.5:  # half of them meet another kill before they are taken over
                 store.materialize()
         start = max(done, default=start) + 30
-    with FeatureStore(PAYMENTS, home=folder / "home", root=folder) as store:
-        store.materialize()
-        ids = logged_ids(store)
-    assert len(ids) == len(set(ids)), f"doubled (seed {seed})"
-    assert promised <= set(ids), f"lost (seed {seed})"
-    assert online_count(folder) == len(ids) - 1
+    check_kept(folder, promised, seed)
 
 
 def check_ingest_together(folder: Path, kills: int, seed: int) -> None:
@@ -70,12 +74,7 @@ def check_ingest_together(folder: Path, kills: int, seed: int) -> None:
     for kill in range(kills):
         done = acknowledged_before_kill("ingest_together", folder, kill * 100_000, dice.uniform(0.0, 0.25))
         promised |= {f"i{number}" for number in done}
-    with FeatureStore(PAYMENTS, home=folder / "home", root=folder) as store:
-        store.materialize()
-        ids = logged_ids(store)
-    assert len(ids) == len(set(ids)), f"doubled (seed {seed})"
-    assert promised <= set(ids), f"lost (seed {seed})"
-    assert online_count(folder) == len(ids) - 1
+    check_kept(folder, promised, seed)
 
 
 def check_materialize(folder: Path, kills: int, seed: int) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 
 from featurestore.errors import OperationError, SchemaChanged
 from featurestore.log import segments
 from featurestore.log.catalogue import Catalogue
-from featurestore.log.segments import KNOWN_AT, PART, POSITION, SYSTEM, Origin, Segment
+from featurestore.log.segments import KNOWN_AT, PART, POSITION, SYSTEM, Facts, Origin, Segment
 
 Kind = Literal["bulk", "takeover", "rebuild", "compaction"]
 State = Literal["begun", "prepared", "published"]
@@ -88,61 +88,29 @@ class Load:
         """
         self._check_columns(source, table)
         whole = None if PART in table.column_names else part
-        for _ in self.write_passing(source, [table], origin=origin, part=whole, event_time=event_time, arrive=arrive):
+        facts: Facts = {"source": source, "origin": origin, "part": whole, "event_time": event_time, "arrive": arrive}
+        for _ in self.write_passing([table], **facts):
             pass
 
-    def write_passing(
-        self,
-        source: str,
-        tables: Iterable[pa.Table],
-        *,
-        origin: Origin,
-        part: str | None = None,
-        event_time: str | None = None,
-        arrive: bool = False,
-    ) -> Iterator[pa.Table]:
+    def write_passing(self, tables: Iterable[pa.Table], **facts: Unpack[Facts]) -> Iterator[pa.Table]:
         """Write one segment as :meth:`write` does, or none where there are no rows; each table is given on meanwhile.
 
         It is written when the last one has been asked for.
         """
         self._expect("begun")
-        self._touch(source)
+        self._touch(facts["source"])
         filled = (table for table in tables if len(table))
         first = next(filled, None)
         if first is not None:
-            segment = yield from segments.write_passing(
-                self._new_path(source),
-                chain([first], filled),
-                source=source,
-                origin=origin,
-                part=part,
-                event_time=event_time,
-                arrive=arrive,
-            )
+            path = self._new_path(facts["source"])
+            segment = yield from segments.write_passing(path, chain([first], filled), **facts)
             self._segments.append(segment)
 
-    def write(
-        self,
-        source: str,
-        tables: Iterable[pa.Table],
-        *,
-        origin: Origin,
-        part: str | None,
-        event_time: str | None,
-        arrive: bool = False,
-    ) -> Segment:
+    def write(self, tables: Iterable[pa.Table], **facts: Unpack[Facts]) -> Segment:
         """Write one segment of tables that need not fit into memory together."""
         self._expect("begun")
-        self._touch(source)
-        segment = segments.write(
-            self._new_path(source),
-            tables,
-            source=source,
-            origin=origin,
-            part=part,
-            event_time=event_time,
-            arrive=arrive,
-        )
+        self._touch(facts["source"])
+        segment = segments.write(self._new_path(facts["source"]), tables, **facts)
         self._segments.append(segment)
         return segment
 

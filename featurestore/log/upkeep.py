@@ -26,7 +26,7 @@ def merge(catalogue: Catalogue, load: Load, old: Sequence[Segment], schema: pa.S
     spill = catalogue.segment_path(old[0].source, f"{load.id}-spill").with_suffix("")
     event_time = next((one.event_time for one in old if one.event_time is not None), None)
     rows = merged(old, known, sort, spill)
-    new = load.write(old[0].source, rows, origin=old[0].origin, part=None, event_time=event_time)
+    new = load.write(rows, source=old[0].source, origin=old[0].origin, part=None, event_time=event_time)
     before = sum(one.rows for one in old)
     if new.rows != before:
         raise OperationError(
@@ -64,7 +64,7 @@ def rewrite(load: Load, old: Sequence[Segment], without: Callable[[pa.Table], pa
             continue
         lost += len(table) - len(kept)
         if len(kept):
-            load.write(one.source, [kept], origin=one.origin, part=None, event_time=one.event_time)
+            load.write([kept], source=one.source, origin=one.origin, part=None, event_time=one.event_time)
         load.replace([one])
     return lost
 

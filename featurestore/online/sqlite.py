@@ -29,9 +29,9 @@ from featurestore.online import (
     sqlite_views,
 )
 from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
+from featurestore.online.group_commit import GroupCommit
 from featurestore.online.keys import NO_KEYS, sift, signed
 from featurestore.online.sqlite_keys import known_keys, live_runs
-from featurestore.online.together import Together
 
 _ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
 _BEGINNING = -(1 << 63)
@@ -49,7 +49,7 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connections = Connections(path)
-        self._together = Together()
+        self._commits = GroupCommit()
 
     def state(self) -> State:
         """Give the newest published position and arrival stamp (the lowest int64 before any arrival)."""
@@ -118,7 +118,7 @@ class SQLiteStore:
     def append(self, source: str, batch: Batch) -> Receipt:
         """Append rows, synced to the disk before it returns: see :meth:`~featurestore.online.OnlineStore.append`."""
         with self._connected() as connection:
-            return self._together.run(connection, lambda writer: _append(writer, source, batch))
+            return self._commits.run(connection, lambda writer: _append(writer, source, batch))
 
     def touched(self, source: str) -> bool:
         """Whether an event of the source was ever appended or loaded."""

@@ -42,7 +42,7 @@ def at_once(store: SQLiteStore, batches: list[Batch]) -> list["Future[Any]"]:
         futures = []
         for number, one in enumerate(batches, 1):
             futures.append(pool.submit(store.append, "s", one))
-            while len(store._together._waiting) < number:
+            while len(store._commits._waiting) < number:
                 pass
         go_on.set()
     return futures

@@ -12,7 +12,7 @@ from featurestore.online.connection import Connection
 Append = Callable[[Connection], Receipt]
 
 
-class Together:
+class GroupCommit:
     """Appends of one process. Whoever finds none under way makes those of all who wait, in the order they came."""
 
     def __init__(self) -> None:
