@@ -120,16 +120,20 @@ class ExactSums:
             yield np.cumsum(prefix, out=prefix)
 
 
-def fsum(values: Sequence[float]) -> float:
-    """Correctly rounded sum of finite floats; infinite past the largest double."""
+def fsums(parts: Sequence[Sequence[float]]) -> list[float]:
+    """Correctly rounded sum of the finite floats of each part; infinite past the largest double."""
     try:
-        return math.fsum(values)
+        return list(map(math.fsum, parts))
+    except OverflowError:  # of the sum, or on the way to it
+        return [nearest(sum(map(Fraction, part), Fraction())) for part in parts]
+
+
+def nearest(exact: Fraction) -> float:
+    """Nearest double; infinite past the largest."""
+    try:
+        return float(exact)
     except OverflowError:
-        total = sum(map(Fraction, values), Fraction(0))
-        try:
-            return float(total)
-        except OverflowError:
-            return math.inf if total > 0 else -math.inf
+        return math.inf if exact > 0 else -math.inf
 
 
 def round_limbs(totals: Sequence[IntArray], lowest: int) -> FloatArray:

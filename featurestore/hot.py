@@ -5,7 +5,6 @@ of events (S13): a window's value is put together from ranges of what loads wrot
 exactly, and rounded once.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -17,7 +16,7 @@ from featurestore.alone import FOLDS
 from featurestore.arithmetic import NUMBERS
 from featurestore.definition import Reduction, WindowFeature
 from featurestore.events import Events, IntArray
-from featurestore.exact import ExactSums, exact_integers
+from featurestore.exact import ExactSums, exact_integers, nearest
 from featurestore.spans import Spans, spans_of
 from featurestore.values import Values
 from featurestore.visibility import Edge, edges, place
@@ -125,7 +124,7 @@ class Joined(Spans):
     @property
     def float_sums(self) -> list[float]:
         """Correctly rounded sums of floats; infinite past the largest double."""
-        return [_nearest(one) for one in self._sums()]
+        return [nearest(one) for one in self._sums()]
 
     @property
     def whole_sums(self) -> list[int]:
@@ -177,11 +176,3 @@ def _exact_squares(spans: Spans) -> list[Fraction]:
 def _fractions(spans: Spans, exact: ExactSums) -> list[Fraction]:
     unit = Fraction(2) ** exact.lowest
     return [unit * one for one in exact_integers(exact.totals(spans.lo, spans.hi), np.arange(len(spans.lo)))]
-
-
-def _nearest(exact: Fraction) -> float:
-    """Nearest double; infinite past the largest."""
-    try:
-        return float(exact)
-    except OverflowError:
-        return math.inf if exact > 0 else -math.inf

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featurestore import keys, spine, times
+from featurestore.alone import PlainService, plain_service
 from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
@@ -61,6 +62,7 @@ class Prepared:
     signatures: Mapping[str, str]
     reaches: Mapping[str, int | None]
     hot: HotEntities
+    plain: PlainService | None
 
 
 def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
@@ -68,7 +70,7 @@ def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     unpackers = {view.name: Unpacker(view.source.fields, tie_columns(view.source)) for view in plan.views}
     signatures = {view.name: signature_of(view) for view in plan.views}
     reaches = {view.name: plan.reach(view) for view in plan.views}
-    return Prepared(plan, fingerprint, unpackers, signatures, reaches, HotEntities(plan))
+    return Prepared(plan, fingerprint, unpackers, signatures, reaches, HotEntities(plan), plain_service(plan))
 
 
 @dataclass(eq=False)
@@ -104,9 +106,43 @@ def lookup_many(
     """One vector per row, in order; see :func:`find` for the parameters, and for what it raises."""
     if not rows:
         return []
+    if len(rows) == 1 and service.plain is not None:
+        alone = _plainly(service, service.plain, rows[0], online, now=now, as_of=as_of, untouched=untouched)
+        if alone is not None:
+            return [alone]
     found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched, alone=len(rows) == 1)
     made = evaluate(service.plan, found.spine, found.events, found.entities, hot=found.hot)
     return _vectors(service, made, found.spine.as_of, found.position)
+
+
+def _plainly(
+    service: Prepared,
+    plain: PlainService,
+    row: Mapping[str, Any],
+    online: OnlineStore,
+    *,
+    now: int,
+    as_of: Sequence[int] | int | None,
+    untouched: Callable[[Source], bool],
+) -> Vector | None:
+    """Look one row up without an array; ``None`` where anything is not as plain: :func:`find` then looks closer."""
+    key = spine.plain_key(service.plan, row)
+    if key is None or not (as_of is None or isinstance(as_of, int)):
+        return None
+    ((view, unpacker),) = service.unpackers.items()
+    reach = service.reaches[view]
+    wants = {view: (key,)}
+    since = {view: None if reach is None else (now if as_of is None else as_of) - reach}
+    if service.hot.of(wants, since):
+        return None
+    snapshot = online.read(wants, since)
+    newest = _newest(now, snapshot.stamp)
+    asked = newest if as_of is None else as_of
+    if asked > newest:
+        return None
+    _check_retained(service, asked, snapshot.views, untouched)
+    values = plain.row(unpacker.events(snapshot.blobs[view]), asked)
+    return None if values is None else Vector(values, times.to_datetime(asked), snapshot.position, service.fingerprint)
 
 
 def find(
@@ -167,9 +203,14 @@ def find(
     return Found(Spine(asked, typed.columns), events, entities, snapshot.position, hot)
 
 
+def _newest(now: int, stamp: int) -> int:
+    """T of a row that asks now: what was acknowledged lies before it, also where machines' clocks disagree (S10)."""
+    return max(now, stamp + 1)
+
+
 def _instants(asked: IntArray, now: int, stamp: int, as_of: Sequence[int] | int | None) -> IntArray:
-    """T of each row: what was acknowledged lies before it, also where machines' clocks disagree (S10)."""
-    newest = max(now, stamp + 1)
+    """T of each row."""
+    newest = _newest(now, stamp)
     if as_of is None:
         return np.full(len(asked), newest, np.int64) if len(asked) > 1 else np.array([newest])
     latest = as_of if isinstance(as_of, int) else int(asked.max())

@@ -28,19 +28,13 @@ class Made(Mapping[str, Values]):
 
     def rows(self) -> list[dict[str, Any]]:
         """Python scalars of each row by name, null as ``None``; there must be a name."""
-        first, _, windows = next(iter(self._held.values()))
-        if len(first) == windows:  # one row: nothing to cut
-            return [self._row()]
-        columns = {name: self[name].to_list() for name in self}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-    def _row(self) -> dict[str, Any]:
-        row, given, items = {}, None, []
-        for name, (values, part, _) in self._held.items():
+        names, columns, given, items = tuple(self._held), [], None, []
+        for values, part, windows in self._held.values():
             if values is not given:
                 given, items = values, values.to_list()
-            row[name] = items[part]
-        return row
+            rows = len(items) // windows
+            columns.append(items[part * rows : (part + 1) * rows])
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def __getitem__(self, name: str) -> Values:
         """Values of a name."""

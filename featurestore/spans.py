@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.exact import ExactSums, fsum, integers
+from featurestore.exact import ExactSums, fsums, integers
 from featurestore.values import Values
 
 Array = np.ndarray[Any, Any]
@@ -85,7 +85,7 @@ class Spans:
         """Correctly rounded sums of floats; infinite past the largest double. A list where ranges are few."""
         if self._float_sums is None:
             if self.few:
-                self._float_sums = [fsum(part) for part in self.parts()]
+                self._float_sums = fsums(self.parts())
             else:
                 exact: ExactSums = self.once("sums", lambda: ExactSums(self.values.data))
                 self._float_sums = exact.rounded(self.lo, self.hi)

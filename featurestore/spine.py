@@ -75,6 +75,22 @@ def from_rows(plan: ServicePlan, rows: Sequence[Mapping[str, Any]], as_of: IntAr
     return Spine(as_of, columns)
 
 
+def plain_key(plan: ServicePlan, row: Mapping[str, Any]) -> str | None:
+    """Text of a row's key where this is all that the row has, and of the very type that is declared.
+
+    ``None`` of any other row, right or wrong: :func:`from_rows` looks closer.
+    """
+    if type(row) is not dict or len(row) != 1:
+        return None
+    ((name, key),) = row.items()
+    column = plan.columns[0]
+    if name != column.name:
+        return None
+    if column.kind == "str":
+        return key if type(key) is str and key.isprintable() else None
+    return str(key) if type(key) is int and column.kind == "int" and -(2**63) <= key < 2**63 else None
+
+
 def instants(column: pa.ChunkedArray | pa.Array, name: str) -> IntArray:
     """Microseconds UTC of a spine's time column; naive is UTC, nanoseconds are cut.
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from featurestore import fold
-from featurestore.exact import fsum
+from featurestore.exact import fsums
 from featurestore.fold import FloatArray
 from featurestore.quantiles import ranked
 from featurestore.spans import IntArray, Spans, paired
@@ -49,7 +49,7 @@ def decayed(spans: Spans, times: IntArray, as_of: IntArray, half_life: int) -> V
 def _sums(terms: Sequence[float], cuts: IntArray) -> FloatArray:
     """Correctly rounded sums of the terms between the cuts."""
     edges = cuts.tolist()
-    return np.array([fsum(terms[lo:hi]) for lo, hi in pairwise(edges)], np.float64)
+    return np.array(fsums([terms[lo:hi] for lo, hi in pairwise(edges)]), np.float64)
 
 
 def _logarithms(counts: IntArray) -> FloatArray:

@@ -128,7 +128,7 @@ class Values:
             items = [times.to_datetime(micros) for micros in self.data.tolist()]
         else:
             items = self.data.tolist()
-        if self.valid is None:
+        if self.valid is None or self.valid.all():
             return items
         return [item if known else None for item, known in zip(items, self.valid.tolist(), strict=True)]
 

@@ -225,26 +225,36 @@ def edges(
     return (end, inclusive), (as_of, inclusive), begins
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Clocks:
-    """When one entity's events happened, and when each and all before it were known; ``in_order`` if known in turn."""
+    """When one entity's events happened, a list where they are few, and when each was known."""
 
-    happened: Sequence[int] | IntArray
-    latest: Sequence[int] | IntArray
-    in_order: bool
+    def __init__(self, event_time: IntArray, known_at: IntArray) -> None:
+        self.happened: Sequence[int] | IntArray = event_time if len(event_time) > LISTED else event_time.tolist()
+        self._known_at = known_at
+        at_once = event_time.tobytes() == known_at.tobytes()  # the last one is the newest then
+        self._newest = int((known_at[-1] if at_once else known_at.max()) if len(known_at) else 0)
+
+    def range_before(self, happened: Edge, known: Edge) -> int | None:
+        """How many events a row sees where these are its edges; ``None`` where they do not come before all others."""
+        stop = place(self.happened, happened)
+        if place((self._newest,), known):
+            return stop
+        whole = place(self._latest, known)
+        return stop if whole >= stop else whole if self._in_order else None
+
+    @cached_property
+    def _latest(self) -> IntArray:
+        """When all up to each event were known."""
+        return np.asarray(np.maximum.accumulate(self._known_at))
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return np.array_equal(self._latest, self._known_at)
 
 
 def clocks_of(events: Events) -> Clocks | None:
     """Clocks of one entity's events; ``None`` of several entities."""
-    if len(events.starts) != _ALONE:
-        return None
-    if len(events) > LISTED:
-        latest = np.maximum.accumulate(events.known_at)
-        return Clocks(events.event_time, latest, np.array_equal(latest, events.known_at))
-    known_at = events.known_at.tolist()
-    in_order = known_at == sorted(known_at)
-    latest = known_at if in_order else np.maximum.accumulate(events.known_at).tolist()
-    return Clocks(events.event_time.tolist(), latest, in_order)
+    return Clocks(events.event_time, events.known_at) if len(events.starts) == _ALONE else None
 
 
 def ranges_of_one(
@@ -255,19 +265,17 @@ def ranges_of_one(
     ``None`` where something that is seen may follow something hidden, so that what is seen is no range.
     """
     end, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
-    stop = 0 if entity < 0 else place(clocks.happened, end)
-    whole = place(clocks.latest, known)
-    if whole < stop:
-        if not clocks.in_order:
-            return None
-        stop = whole
-    return [(0 if edge is None else min(place(clocks.happened, edge), stop), stop) for edge in begins]
+    stop = 0 if entity < 0 else clocks.range_before(end, known)
+    if stop is None:
+        return None
+    happened = clocks.happened
+    return [(0 if begin is None else place(happened, begin, stop), stop) for begin in begins]
 
 
-def place(stamps: Sequence[int] | IntArray, edge: Edge) -> int:
-    """How many of the rising stamps lie before an edge."""
+def place(stamps: Sequence[int] | IntArray, edge: Edge, stop: int | None = None) -> int:
+    """How many of the rising stamps, of the first ``stop`` of them, lie before an edge."""
     at, after = edge
-    return bisect_right(stamps, at) if after else bisect_left(stamps, at)
+    return bisect_right(stamps, at, 0, stop) if after else bisect_left(stamps, at, 0, stop)
 
 
 def known_from(event_time: IntArray, known_at: IntArray, *, inclusive: bool) -> IntArray:

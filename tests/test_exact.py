@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.exact import ExactSums, exact_integers, fsum, integers, two_product, two_sum
+from featurestore.exact import ExactSums, exact_integers, fsums, integers, two_product, two_sum
 
 LARGEST = 1.7976931348623157e308
 CENTS = [0.1, 0.2, 0.3, 10.01, 19.99, -0.1, 1e9 + 0.01]
@@ -44,10 +44,9 @@ def test_a_sum_past_the_largest_double_is_infinite() -> None:
     assert sums([-LARGEST, -LARGEST], [0], [2]) == [-math.inf]
 
 
-def test_fsum_goes_on_where_partial_sums_overflow() -> None:
-    assert fsum([LARGEST, LARGEST, -LARGEST]) == LARGEST
-    assert fsum([LARGEST, LARGEST]) == math.inf
-    assert fsum([-LARGEST, -LARGEST]) == -math.inf
+def test_few_sums_go_on_where_partial_sums_overflow() -> None:
+    parts = [[LARGEST, LARGEST, -LARGEST], [LARGEST, LARGEST], [0.1] * 10, [-LARGEST, -LARGEST], []]
+    assert fsums(parts) == [LARGEST, math.inf, 1.0, -math.inf, 0.0]
 
 
 def test_a_sum_that_cancels_is_plus_zero() -> None:

@@ -89,7 +89,7 @@ class SQLiteStore:
                     return snapshot
             execute("BEGIN")
             try:
-                position, stamp, generation = execute("SELECT position, stamp, generation FROM state").fetchone()
+                position, stamp, generation = execute(_STATE).fetchone()
                 if generation != connection.generation:
                     _learn_views(connection, generation)
                 later = [view for view, of in held.items() if of == generation]
@@ -107,7 +107,7 @@ class SQLiteStore:
     def read_runs(self, view: str, key: str, since: int | None) -> Snapshot:
         """Read what loads wrote of one entity: see :meth:`~featurestore.online.OnlineStore.read_runs`."""
         with self._connected() as connection, connection.reading():
-            position, stamp, generation = connection.execute("SELECT position, stamp, generation FROM state").fetchone()
+            position, stamp, generation = connection.execute(_STATE).fetchone()
             if generation != connection.generation:
                 _learn_views(connection, generation)
             runs = connection.statements.get(view, _TAIL_ALONE).runs
@@ -267,18 +267,23 @@ _MANY_ARM = (
     " WHERE held.key = asked.value AND held.last_time >= ?2"
 )
 _OF_TAIL = " AND view = ?3 AND position > ?4"
-_ONE = "SELECT position, stamp, generation, found.* FROM state LEFT JOIN ({}) AS found"
+_STATE = "SELECT position, stamp, generation FROM state"
 
 
 def _statements(runs: Sequence[tuple[str, int | None]], taken: int) -> Statements:
     """Statements of a view: of its runs (table and stamp), then of its tail."""
-    of_runs = [
-        [arm.format(table=table, stamp="NULL" if stamp is None else stamp) for table, stamp in runs]
-        for arm in (_ONE_ARM, _MANY_ARM)
-    ]
-    tails = [arm.format(table="tail", stamp="NULL") + _OF_TAIL for arm in (_ONE_ARM, _MANY_ARM)]
-    one, many = (" UNION ALL ".join([*arms, tail]) for arms, tail in zip(of_runs, tails, strict=True))
-    return Statements(one, _ONE.format(one), many, " UNION ALL ".join(of_runs[0]), taken)
+    tables = [(table, "NULL" if stamp is None else stamp, "") for table, stamp in runs] + [("tail", "NULL", _OF_TAIL)]
+
+    def each(arm: str, *, beside: str = "") -> list[str]:
+        return [arm.format(table=table, stamp=f"{stamp}{beside}") + more for table, stamp, more in tables]
+
+    one, with_state, many = each(_ONE_ARM), each(_ONE_ARM, beside=", NULL"), each(_MANY_ARM)
+    snapshot = [_STATE, *with_state]  # one after another: a join would copy what it joins
+    return Statements(_all(one), _all(snapshot), _all(many), _all(one[:-1]), taken)
+
+
+def _all(arms: Sequence[str]) -> str:
+    return " UNION ALL ".join(arms)
 
 
 _TAIL_ALONE = _statements((), 0)
@@ -303,10 +308,10 @@ def _read_one(
         rows = connection.execute(statements.snapshot, asked).fetchall()
     except sqlite3.OperationalError:  # a run that it names is gone
         return None
-    position, stamp, generation = rows[0][:3]
+    position, stamp, generation = rows[0]
     if generation != connection.generation or had not in (None, generation):
         return None
-    blobs = [(blob, blob_stamp) for _, _, _, blob, blob_stamp in rows if blob is not None]
+    blobs = [(blob, blob_stamp) for blob, blob_stamp, _ in rows[1:]]
     return Snapshot(position, stamp, {view: [blobs]}, connection.views, generation, held)
 
 

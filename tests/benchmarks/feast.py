@@ -132,6 +132,8 @@ def _http(
             "--workers",
             "1",
             "--no-access-log",
+            "--max-requests",  # else a worker ends after a thousand, and hangs up
+            "1000000000",
         ]
         words, where = serve, made / "feast-duckdb"
         asked: dict[str, Any] = {"path": "/get-online-features", "features": NAMES}
