@@ -19,6 +19,9 @@ WORDS = {
     "sqlite": "SQLite: read an entity's events as one blob (yardstick)",
     "lookup": "**featurestore: `lookup`**",
     "same": "featurestore: `lookup` of one entity, over and over",
+    "read": "its parts: read the online store",
+    "unpack": "its parts: unpack the events",
+    "fold": "its parts: fold the windows",
     "batch_100": "featurestore: `lookup_many` of 100",
     "batch_1000": "featurestore: `lookup_many` of 1,000",
     "hot_1": "featurestore: `lookup` of an entity that has all events alone",
@@ -32,6 +35,7 @@ def lookup(folder: Path, entities: int, requests: int, rounds: int, patience_s: 
     given = {"folder": str(made), "entities": entities, "requests": requests}
     tasks = {"sqlite": Task("lookups:sqlite", given), "lookup": Task("lookups:one_by_one", given)}
     tasks["same"] = Task("lookups:one_by_one", given | {"entities": 1})
+    tasks |= {part: Task("lookups:part_of_one", given | {"part": part}) for part in ("read", "unpack", "fold")}
     for rows in BATCHES:
         tasks[f"batch_{rows}"] = Task("lookups:in_batches", given | {"rows": rows})
     hot = data.made(folder, data.recent(1, each=entities * data.PER_ENTITY))
@@ -66,6 +70,34 @@ def one_by_one(folder: str, entities: int, requests: int) -> Timed:
     store = ours.opened(folder, "plain")
     rows = [{"customer_id": name} for name in drawn(entities, requests)]
     return lambda: clocked(lambda row: store.lookup("plain", row), rows)
+
+
+def part_of_one(folder: str, entities: int, requests: int, part: str) -> Timed:
+    """One part of a lookup of one row, with what the parts before it gave."""
+    from featurestore.alone import plain_service
+    from featurestore.plan import compile_service
+    from featurestore.unpacking import Unpacker
+    from featurestore.view import tie_columns
+
+    store = ours.opened(folder, "plain")
+    plan = compile_service(store.registry.services["plain"], store.registry.outputs)
+    plain, (view,), now = plain_service(plan), plan.views, store.now()
+    reach = plan.reach(view)
+    assert plain is not None
+    assert reach is not None
+    unpacker = Unpacker(view.source.fields, tie_columns(view.source))
+
+    def read(name: str) -> Any:
+        return store.online.read({view.name: (name,)}, {view.name: now - reach}).blobs[view.name]
+
+    names = drawn(entities, requests)
+    if part == "read":
+        return lambda: clocked(read, names)
+    blobs = [read(name) for name in names]
+    if part == "unpack":
+        return lambda: clocked(unpacker.events, blobs)
+    events = [unpacker.events(one) for one in blobs]
+    return lambda: clocked(lambda one: plain.row(one, now), events)
 
 
 def in_batches(folder: str, entities: int, requests: int, rows: int) -> Timed:
