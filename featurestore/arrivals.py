@@ -23,8 +23,8 @@ from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import NO_KEYS
 from featurestore.spill import Room, Spill
-from featurestore.validation import BadRow
-from featurestore.view import KNOWN_AT, TableColumns
+from featurestore.validation import BadRow, Checked
+from featurestore.view import KNOWN_AT, TableColumns, coded
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -156,16 +156,27 @@ def _read(
         if record is not None and digest and digest == record.digest:
             continue
         seen, valid, begin = 0, 0, spill.rows
-        for raw in ahead(reading.tables(source, part, terms.root)):
-            checked = validation.check(raw, source.fields, origin=part.name, from_text=part.kind == "csv")
+        for rows, checked, table in ahead(_taken(source, part, terms, facts, noted)):
             bad += [replace(one, row=one.row + seen) for one in checked.bad]
-            table, left_out = terms.forgotten.without(source, checked.table)
-            _note(facts, source, table, noted)
-            spill.add(table.append_column(PART, _part_names(part.name, table.num_rows)))
-            seen, valid, forgotten = seen + raw.num_rows, valid + checked.table.num_rows, forgotten + left_out
+            spill.add(table)
+            seen, valid = seen + rows, valid + checked.table.num_rows
+            forgotten += checked.table.num_rows - table.num_rows
         facts.spans.append((part.name, begin, spill.rows))
         parts.append((part, digest, valid))
     return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten), facts
+
+
+def _taken(
+    source: Source, part: reading.Part, terms: Terms, facts: _Facts, noted: Collection[str]
+) -> Iterator[tuple[int, Checked, pa.Table]]:
+    """How many rows were read, what the check found, and the rows that stay, of which the facts are noted."""
+    for raw in ahead(reading.tables(source, part, terms.root)):
+        checked = validation.check(
+            raw, source.fields, origin=part.name, from_text=part.kind == "csv", codes=source.repeating
+        )
+        table = coded(source, terms.forgotten.without(source, checked.table)[0])
+        _note(facts, source, table, noted)
+        yield raw.num_rows, checked, table.append_column(PART, _part_names(part.name, table.num_rows))
 
 
 def _note(facts: _Facts, source: Source, table: pa.Table, noted: Collection[str]) -> None:

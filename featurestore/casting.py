@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore import times
-from featurestore.values import ARROW_TYPES, Kind
+from featurestore.values import ARROW_TYPES, CODES, Kind
 
 _MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -37,9 +37,14 @@ class Cast:
         return pc.and_(pc.is_null(self.typed), pc.is_valid(self.known))
 
 
-def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return the column as one array, without dictionary, extension type and string view."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+def whole(column: pa.ChunkedArray | pa.Array, *, codes: bool = False) -> pa.Array:
+    """Return the column as one array, without extension type and string view.
+
+    It has no dictionary either, but for texts that come as ``codes`` and may stay so.
+    """
+    array = column.unify_dictionaries().combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if codes and array.type == CODES and not array.dictionary.null_count:
+        return array
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
     if pa.types.is_dictionary(array.type):
@@ -60,6 +65,8 @@ def without_nan(array: pa.Array) -> pa.Array:
 def cast(array: pa.Array, kind: Kind, *, from_text: bool = False) -> Cast:
     """Array of any type as a kind; ``from_text`` parses numbers, ``true`` and ``false``, and ISO 8601 instants."""
     known = without_nan(array)
+    if known.type == CODES and kind == "str":
+        return Cast(known, known)
     group = family(known.type)
     if group in _CASTS[kind]:
         return Cast(_CASTS[kind][group](known), known)

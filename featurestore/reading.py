@@ -124,17 +124,26 @@ def read(source: Source, part: Part, root: Path) -> pa.Table:
 
 
 def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
-    """Give what :func:`read` gives in one or more tables: of a Parquet file at most ``ROWS`` rows at once."""
+    """Give what :func:`read` gives in one or more tables: of a Parquet file at most ``ROWS`` rows at once.
+
+    Of such a file texts that repeat come as codes, as they lie in it.
+    """
     if part.kind != "parquet":
         yield read(source, part, root)
         return
-    with _unreadable(part.name), pq.ParquetFile(part.files[0]) as file:
+    with _unreadable(part.name), pq.ParquetFile(part.files[0], read_dictionary=source.repeating) as file:
         wanted = [column for column in file.schema_arrow.names if column in source.fields.names]
         if file.metadata.num_rows <= ROWS:
             yield file.read(columns=wanted)
             return
+        held: list[pa.RecordBatch] = []  # where a row group ends, others are the codes
         for batch in file.iter_batches(ROWS, columns=wanted):
-            yield pa.Table.from_batches([batch])
+            held.append(batch)
+            if sum(map(len, held)) >= ROWS:
+                yield pa.Table.from_batches(held)
+                held.clear()
+        if held:
+            yield pa.Table.from_batches(held)
 
 
 def read_spine(spine: Any, root: Path, texts: Collection[str] = ()) -> pa.Table:

@@ -74,7 +74,7 @@ class Spill:
         """Add rows."""
         self.rows += table.num_rows
         self.nbytes += table.nbytes
-        self._sample.append(table.take(np.arange(0, table.num_rows, _SAMPLED)))
+        self._sample.append(_lean(table.take(np.arange(0, table.num_rows, _SAMPLED))))
         if self._writer is None and self.nbytes <= self._most:
             self._held.append(table)
             return
@@ -162,6 +162,19 @@ def room_at(path: Path, memory: int) -> Iterator[Room]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _lean(table: pa.Table) -> pa.Table:
+    """Give a table whose codes are of the texts that it has, where its columns held more texts than it has rows."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(place).unify_dictionaries().combine_chunks()
+            if len(column.dictionary) > len(column):
+                used = pc.unique(column.indices).drop_null()
+                own = pc.index_in(column.indices, value_set=used)
+                column = pa.DictionaryArray.from_arrays(own, column.dictionary.take(used))
+                table = table.set_column(place, field.name, column)
+    return table
+
+
 def _edges(spill: Spill, column: str, kind: Kind) -> list[Any]:
     """Values at which ranges begin, but for the first; none for little more than a range, or where one value is all."""
     if spill.nbytes <= 2 * spill.room.range:
@@ -185,7 +198,7 @@ def _split(table: pa.Table, column: str, kind: Kind, edges: list[Any]) -> Iterat
     for number, end in enumerate(ends.tolist()):
         start = 0 if number == 0 else int(ends[number - 1])
         if end > start:
-            yield number, ordered.slice(start, end - start)
+            yield number, _lean(ordered.slice(start, end - start))
 
 
 def _parts_of(column: pa.ChunkedArray, kind: Kind, edges: list[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:

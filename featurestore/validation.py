@@ -7,7 +7,7 @@ what may carry a value is the table of :mod:`featurestore.carriers`, unless a fi
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from featurestore.errors import SourceUnreadable, row_number, suggest
 from featurestore.frames import is_frame, to_arrow
 from featurestore.refusals import NOT_NULL, BadRow, invalid_rows
 from featurestore.rowwise import ROWS, Row
+from featurestore.rules import Rule
 from featurestore.schema import Field, Schema
 from featurestore.values import FEW
 
@@ -34,8 +35,9 @@ _CHUNK = 10_000
 class Checked:
     """Valid rows, and what is wrong with the others.
 
-    ``table`` holds exactly the schema's columns, typed, -0.0 as 0.0, and NaN as null. ``rows``, int64 of shape
-    ``(table.num_rows,)``, has the numbers from 1 that its rows had; ``bad`` one entry per value and rule, in row order.
+    ``table`` holds exactly the schema's columns, typed, -0.0 as 0.0, and NaN as null; texts may be codes.
+    ``rows``, int64 of shape ``(table.num_rows,)``, has the numbers from 1 that its rows had; ``bad`` one entry per
+    value and rule, in row order.
     """
 
     table: pa.Table
@@ -43,7 +45,9 @@ class Checked:
     bad: list[BadRow]
 
 
-def check(table: pa.Table, schema: Schema, *, origin: str, from_text: bool = False) -> Checked:
+def check(
+    table: pa.Table, schema: Schema, *, origin: str, from_text: bool = False, codes: Collection[str] = ()
+) -> Checked:
     """Typed valid rows of a table, and its bad rows.
 
     Parameters
@@ -57,6 +61,8 @@ def check(table: pa.Table, schema: Schema, *, origin: str, from_text: bool = Fal
         Name of the file, query or frame, for messages.
     from_text
         Text is all that the file has (CSV): numbers, ``true`` and ``false``, and ISO 8601 instants are parsed.
+    codes
+        Columns whose texts may stay codes, ``dictionary<int32, string>``, where they come as such.
 
     Raises
     ------
@@ -69,14 +75,14 @@ def check(table: pa.Table, schema: Schema, *, origin: str, from_text: bool = Fal
     columns: dict[str, pa.Array] = {}
     bad: list[BadRow] = []
     for field in _present(table, schema, origin):
-        whole = casting.whole(table.column(field.name))
+        whole = casting.whole(table.column(field.name), codes=plan.plain and field.name in codes)
         if field.name in plan.raw or (field.name in plan.strict and not from_text):
             columns[field.name] = casting.without_nan(whole)
             continue
         columns[field.name], found = _typed(whole, field, origin, from_text=from_text)
         bad += found
         for rule in plan.rules[field.name] if plan.plain else ():
-            bad += _bad_rows(origin, field.name, rule.name, rule.broken(columns[field.name]), whole)
+            bad += _bad_rows(origin, field.name, rule.name, _broken(rule, columns[field.name]), whole)
     if not plan.plain:
         sound = np.flatnonzero(~_hit(bad, table.num_rows))
         columns, found = _by_pydantic(_batches(columns, sound), schema, origin, table.num_rows)
@@ -209,6 +215,13 @@ def _typed(whole: pa.Array, field: Field, origin: str, *, from_text: bool) -> tu
     return cast.typed, bad
 
 
+def _broken(rule: Rule, column: pa.Array) -> pa.Array:
+    """Where a column breaks a rule; of codes each text is looked at once."""
+    if pa.types.is_dictionary(column.type):
+        return rule.broken(column.dictionary).take(column.indices)
+    return rule.broken(column)
+
+
 def _checked(columns: Mapping[str, pa.Array], bad: list[BadRow], schema: Schema, origin: str, count: int) -> Checked:
     arrays = []
     for field in schema.fields:
@@ -223,7 +236,7 @@ def _checked(columns: Mapping[str, pa.Array], bad: list[BadRow], schema: Schema,
                 bad += _bad_rows(origin, field.name, NOT_NULL, pc.is_nan(column), column)
             column = pa.array(floats + 0.0, from_pandas=True)  # adding zero makes -0.0 plain
         arrays.append(column)
-    table = pa.Table.from_arrays(arrays, schema=schema.arrow())
+    table = pa.Table.from_arrays(arrays, names=schema.names)
     kept = ~_hit(bad, count)
     bad.sort(key=lambda one: one.row)
     return Checked(table if kept.all() else table.filter(pa.array(kept)), np.flatnonzero(kept) + 1, bad)

@@ -36,6 +36,8 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "str": pa.string(),
     "datetime": pa.timestamp("us", tz="UTC"),
 }
+CODES = pa.dictionary(pa.int32(), pa.string())
+"""Type of texts in Arrow where they are codes."""
 MAPS: dict[Kind, Kind] = {
     "bool": "map[bool]",
     "int": "map[int]",

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from featurestore import reading
 from featurestore.definition import Source
 from featurestore.errors import InvalidRows, SourceUnreadable, SpineError, StoreBusy
-from featurestore.reading import Part, digest, parts, read, read_spine
+from featurestore.reading import Part, digest, parts, read, read_spine, tables
+from featurestore.values import CODES
 
 
 class Event(BaseModel):
@@ -108,6 +110,20 @@ def test_parquet_gives_the_schemas_columns_that_are_there(tmp_path: Path) -> Non
     declared = source(path="a.parquet")
     table = read(declared, parts(declared, tmp_path)[0], tmp_path)
     assert table.schema == pa.schema([("note", pa.string()), ("amount", pa.float32())])
+
+
+def test_texts_that_repeat_come_as_codes_over_row_groups_of_other_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ROWS", 4)
+    notes = ["a", "b", None, "c", "a", "d", "d", "e", "f"]
+    rows = pa.table({"note": notes, "amount": pa.array(range(9), pa.float64())})
+    pq.write_table(rows, tmp_path / "a.parquet", row_group_size=3)
+    declared = source(path="a.parquet")
+    found = list(tables(declared, parts(declared, tmp_path)[0], tmp_path))
+    assert [len(one) for one in found] == [4, 4, 1]
+    assert {one["note"].type for one in found} == {CODES}
+    assert [row for one in found for row in one.to_pylist()] == rows.to_pylist()
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from strategies import NOTES, UNITS
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature, filling, reading, spill
 from featurestore.ahead import ahead
 from featurestore.spill import Room, Spill, ranges
-from featurestore.values import Kind
+from featurestore.values import CODES, Kind
 from featurestore.view import pieces_of
 
 Small = Callable[[int], None]
@@ -69,9 +69,24 @@ def test_tables_of_other_codes_come_back(tmp_path: Path, small: Small) -> None:
     assert [one.to_pylist() for one in spilled(tmp_path, coded)] == [one.to_pylist() for one in coded]
 
 
+def test_a_range_has_codes_of_its_own_texts(tmp_path: Path, small: Small) -> None:
+    small(100)
+    made = spilled(tmp_path, [of([*"abcd", None, *"efgh"], CODES)])
+    found = [one["key"].unify_dictionaries().combine_chunks() for one in ranges(made, "key", "str")]
+    assert len(found) > 1
+    assert [one.dictionary.to_pylist() for one in found] == [one.unique().drop_null().to_pylist() for one in found]
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from([("str", pa.string(), NOTES), ("int", pa.int64(), UNITS), ("bool", pa.bool_(), (True, False))]),
+    st.sampled_from(
+        [
+            ("str", pa.string(), NOTES),
+            ("str", CODES, NOTES),
+            ("int", pa.int64(), UNITS),
+            ("bool", pa.bool_(), (True, False)),
+        ]
+    ),
     st.lists(st.integers(0, 100), min_size=1, max_size=60),
     st.integers(1, 9),
     st.integers(1, 600),

@@ -20,7 +20,7 @@ from featurestore import rules
 from featurestore.errors import DefinitionError, InvalidRows, SourceUnreadable
 from featurestore.schema import schema_of
 from featurestore.validation import BadRow, Checked, by_rules, check, check_rows, invalid_rows
-from featurestore.values import FEW
+from featurestore.values import CODES, FEW
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -102,6 +102,12 @@ def test_null_in_a_column_that_has_none_is_bad_and_nan_is_null() -> None:
         (3, "amount", "not null"),
     ]
     assert str(got.bad[2]) == "a.parquet row 3: amount = nan is against 'not null'"
+
+
+def test_codes_of_which_one_stands_for_null_are_null_there() -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int32()), pa.array(["p1", None]))
+    got = checked(payments(payment_id=texts), codes=["payment_id"])
+    assert [(one.row, one.column, one.rule) for one in got.bad] == [(row, "payment_id", "not null") for row in (2, 3)]
 
 
 def test_a_checked_table_passes_a_second_check() -> None:
@@ -229,6 +235,10 @@ def test_rules_over_columns_accept_the_rows_that_pydantic_accepts(rows: list[dic
     kinds = schema_of(Ruled).arrow()
     table = pa.table({name: pa.array([row[name] for row in rows], kinds.field(name).type) for name in kinds.names})
     got = check(table, schema_of(Ruled), origin="t")
+    coded = table.set_column(0, "text", table["text"].dictionary_encode())
+    again = check(coded, schema_of(Ruled), origin="t", codes=["text"])
+    assert again.table["text"].type == CODES
+    assert (again.bad, again.table.to_pylist()) == (got.bad, got.table.to_pylist())
     assert got.rows.tolist() == expected
     assert sorted({one.row for one in got.bad}) == [n for n in range(1, len(rows) + 1) if n not in expected]
 

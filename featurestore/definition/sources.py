@@ -101,6 +101,11 @@ class Source:
         """Whether its events come by ``ingest`` alone."""
         return self.path is None and self.query is None and self.frame is None
 
+    @property
+    def repeating(self) -> tuple[str, ...]:
+        """Columns of texts that repeat: all but the key, of which hardly any two are the same."""
+        return tuple(one.name for one in self.fields.fields if one.kind == "str" and one.name != self.key)
+
     def by(self, entity: Entity) -> "SourceBy":
         """Return this source's events grouped by an entity."""
         if not isinstance(entity, Entity):

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from featurestore import parallel
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
 from featurestore.log.groups import Group, Keys, groups_of
-from featurestore.log.segments import ENCODED, KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
+from featurestore.log.segments import KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
+from featurestore.values import CODES
 
 
 def rows_of(
@@ -67,7 +68,7 @@ def read(
     types = {name: target_type(name, schema, codes) for name in columns}
     held = schema_of(segment)
     there = [name for name in types if name in held.names]
-    encoded = [name for name in there if types[name] == ENCODED]
+    encoded = [name for name in there if types[name] == CODES]
     try:
         with pq.ParquetFile(segment.path, read_dictionary=encoded, page_checksum_verification=True) as file:
             if group is None:
@@ -116,7 +117,7 @@ def target_type(name: str, schema: pa.Schema, codes: Collection[str] = ()) -> pa
     if name not in schema.names:
         raise NotMaterialized(f"The log holds no column {name!r}.{suggest(name, every_column(schema))}")
     kind = schema.field(name).type
-    return ENCODED if name in codes and is_text(kind) else kind
+    return CODES if name in codes and is_text(kind) else kind
 
 
 def schema_of(segment: Segment) -> pa.Schema:

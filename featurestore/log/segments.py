@@ -22,13 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import StoreDamaged
+from featurestore.values import CODES
 
 Origin = Literal["bulk", "ingest"]
 KNOWN_AT = "__known_at"
 POSITION = "__position"
 PART = "__part"
-ENCODED = pa.dictionary(pa.int32(), pa.string())
-SYSTEM = {KNOWN_AT: pa.timestamp("us", tz="UTC"), POSITION: pa.int64(), PART: ENCODED}
+SYSTEM = {KNOWN_AT: pa.timestamp("us", tz="UTC"), POSITION: pa.int64(), PART: CODES}
 ROW_GROUP = 1 << 18
 # Above the default of 1 MB, so that a few hundred thousand distinct names stay codes: those read three times as fast.
 DICTIONARY_BYTES = 1 << 24
