@@ -1,10 +1,11 @@
 """Events that arrive one by one: durable and visible when ``ingest`` returns, taken over into the log later."""
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,13 @@ from featurestore.arrivals import known_at
 from featurestore.conflicts import conflict, refusal_of_batch
 from featurestore.definition import Source, SourceBy
 from featurestore.deliveries import has_key, key_hashes, mark, payload_hashes
-from featurestore.errors import NotMaterialized, row_number
+from featurestore.errors import DataError, DefinitionError, NotMaterialized, row_number
 from featurestore.events import IntArray
 from featurestore.forgotten import Forgotten
 from featurestore.handful import Handful
 from featurestore.known import entry_table, keyed, known_events
 from featurestore.log import EventLog
-from featurestore.online import Batch, Keys, OnlineStore, Piece, ViewState
+from featurestore.online import Batch, Keys, OnlineStore, Piece, Receipt, ViewState
 from featurestore.online.signature import signature_of
 from featurestore.values import ARROW_TYPES
 from featurestore.view import KNOWN_AT, pieces_of
@@ -44,26 +45,66 @@ class Ingested:
 def ingest(
     source: Source,
     views: Sequence[SourceBy],
-    rows: Any,
+    requests: Sequence[Any],
     log: EventLog,
     online: OnlineStore,
     now: int,
     forgotten: Forgotten,
     opened: MutableMapping[str, int],
-) -> Ingested:
-    """Append rows to a source: all of them durably, or none.
+) -> list[Ingested | Exception]:
+    """Append the rows of each request to a source: all of them durably, or none; what was done, or what is wrong.
 
-    ``opened`` notes of each source the store's generation in which its keys and views were found open.
+    Several requests, of lists, are one append with one position and stamp. If rows of any are refused, or somebody has
+    been forgotten, each is an append of its own, in order. ``opened`` notes of each source the store's generation in
+    which its keys and views were found open.
 
-    Raises
-    ------
-    InvalidRows
-        If a row is against the schema; it names all of them.
-    ConflictingRows
-        If a known key comes with another payload (S6).
-    NotMaterialized
-        If the source has events from before its ``key=`` was what it is.
+    Returns
+    -------
+    list
+        Of each request what was done, or
+
+        - ``InvalidRows`` if a row is against the schema; it names all of them;
+        - ``ConflictingRows`` if a known key comes with another payload (S6);
+        - ``NotMaterialized`` if the source has events from before its ``key=`` was what it is.
     """
+    append = functools.partial(_appended, source, views, log, online, now, forgotten, opened)
+    if len(requests) > 1 and not forgotten.path.exists():
+        with contextlib.suppress(DataError, DefinitionError):
+            receipt, _ = append(list(chain.from_iterable(requests)))
+            return _shared(receipt, [len(rows) for rows in requests])
+    outcomes: list[Ingested | Exception] = []
+    for rows in requests:
+        try:
+            receipt, left_out = append(rows)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+            outcomes.append(error)
+        else:
+            outcomes.append(
+                Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at, left_out)
+            )
+    return outcomes
+
+
+def _shared(receipt: Receipt, sizes: Sequence[int]) -> list[Ingested | Exception]:
+    """What one append did for each of the requests whose rows, so many, it was of."""
+    ends = np.cumsum(sizes)
+    kept = np.diff(np.searchsorted(receipt.kept, ends), prepend=0).tolist()
+    return [
+        Ingested(rows, size - rows, receipt.position, receipt.known_at) for rows, size in zip(kept, sizes, strict=True)
+    ]
+
+
+def _appended(
+    source: Source,
+    views: Sequence[SourceBy],
+    log: EventLog,
+    online: OnlineStore,
+    now: int,
+    forgotten: Forgotten,
+    opened: MutableMapping[str, int],
+    rows: Any,
+) -> tuple[Receipt, int]:
+    """Append rows; gives how many were left out, too."""
     signatures = {view.name: signature_of(view) for view in views}
     generation = online.generation()
     if opened.get(source.name) != generation:
@@ -73,7 +114,7 @@ def ingest(
     arriving, left_out = _checked(source, rows, forgotten)
     if not arriving.rows:
         state = online.state()
-        return Ingested(0, 0, state.position, state.stamp, left_out)
+        return Receipt(state.position, state.stamp, np.zeros(0, np.int64), 0), left_out
     batch = Batch(
         arriving.rows,
         now,
@@ -83,8 +124,7 @@ def ingest(
         signatures,
         functools.partial(_merged, {view.name: view for view in views}),
     )
-    receipt = online.append(source.name, batch)
-    return Ingested(len(receipt.kept), receipt.duplicates, receipt.position, receipt.known_at, left_out)
+    return online.append(source.name, batch), left_out
 
 
 def _merged(

@@ -106,6 +106,16 @@ def test_other_events_keep_position_and_known_at(store: FeatureStore) -> None:
     assert after == {name: before[name] for name in ("p2", "p3")}
 
 
+def test_a_forgotten_entity_stays_out_of_what_several_send(store: FeatureStore) -> None:
+    store.forget(customer, WHO)
+    visits = [
+        [{"id": f"p{n}", "customer": who, "shop": "s1", "event_time": "2026-05-16", "amount": 1.0}]
+        for n, who in ((8, WHO), (9, "c2"))
+    ]
+    told = store.ingest_each("visits", visits)
+    assert [(each.rows, each.forgotten) for each in told] == [(0, 1), (1, 0)]  # type: ignore[union-attr]
+
+
 def test_a_forgotten_entity_stays_out_of_later_loads_rebuilds_and_ingests(
     store: FeatureStore, tmp_path: Path, clock: Clock
 ) -> None:

@@ -240,3 +240,32 @@ def test_keys_in_a_csv_spine_are_text_where_they_are_declared_so(
     made = store.training_set("shop", tmp_path / "asked.csv").to_pandas()
     assert made["customer"].tolist() == ["007"]
     assert made["number"].tolist() == [1]
+
+
+def one(number: str, at: datetime, amount: float = 1.0) -> list[dict[str, Any]]:
+    return [{"id": number, "customer": "c1", "event_time": at, "amount": amount}]
+
+
+def test_what_several_send_is_one_append_that_tells_each_of_its_own(store: FeatureStore, clock: Clock) -> None:
+    pay(store, "p1", clock.now)
+    requests = [one("p2", clock.now), one("p1", clock.now) + one("p3", clock.now), [], one("p2", clock.now)]
+    told = store.ingest_each("payments", requests)
+    assert [(each.rows, each.duplicates) for each in told] == [(1, 0), (1, 1), (0, 0), (0, 1)]  # type: ignore[union-attr]
+    assert {each.position for each in told} == {2}  # type: ignore[union-attr]
+    assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["number"] == 3
+
+
+def test_of_what_several_send_the_wrong_is_refused_and_the_rest_taken(store: FeatureStore, clock: Clock) -> None:
+    invalid, conflict = one("p2", clock.now, -1.0), one("p1", clock.now, 2.0)
+    told = store.ingest_each("payments", [one("p1", clock.now), invalid, conflict, one("p3", clock.now)])
+    assert [type(each) for each in told] == [type(told[0]), InvalidRows, ConflictingRows, type(told[0])]
+    assert [entry.position for entry in store.online.journal(0)] == [1, 2]
+    assert store.lookup("shop", {"customer": "c1", "amount": 1.0})["number"] == 2
+
+
+def test_where_the_store_cannot_take_it_all_are_told(store: FeatureStore, clock: Clock) -> None:
+    store.close()
+    store.online.path.parent.mkdir(parents=True, exist_ok=True)
+    store.online.close()
+    with pytest.raises(OperationError):
+        store.ingest_each("payments", [one("p1", clock.now), one("p2", clock.now)])

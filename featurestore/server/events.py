@@ -1,8 +1,9 @@
 """``POST /events/{source}``: events that arrive, durable and visible when they are answered for."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +11,7 @@ from featurestore import rules
 from featurestore.errors import InvalidRows, UnknownService
 from featurestore.ingest import Ingested
 from featurestore.server import answers, openapi, shapes
+from featurestore.server.intake import Intake
 from featurestore.server.serving import Handler, Serving, no_parameters, post
 
 
@@ -34,26 +36,39 @@ def add(app: FastAPI, serving: Serving) -> None:
 def _ingest(serving: Serving, name: str, shape: shapes.Shape) -> Handler:
     plain = rules.plan_of(serving.store.registry.sources[name].schema).plain
 
-    def take(rows: list[Any]) -> Ingested:
-        if not plain:  # validators of the model's own would see what has no place in this shape
-            return serving.store.ingest(name, shape.rows(rows))
-        try:
-            return serving.store.ingest(name, rows)  # it takes what the shape takes, or less
-        except InvalidRows:
-            shape.rows(rows)  # which refuses in the words of every route, but for the model's own rules
-            raise
+    def take(requests: Sequence[list[Any]]) -> list[Ingested | Exception]:
+        if plain:
+            done = serving.store.ingest_each(name, requests)  # it takes what the shape takes, or less
+            return [_worded(one, rows, shape) for one, rows in zip(done, requests, strict=True)]
+        ready = [_shaped(rows, shape) for rows in requests]  # the model's own validators would see what has no place
+        taken = iter(serving.store.ingest_each(name, [rows for rows in ready if not isinstance(rows, Exception)]))
+        return [rows if isinstance(rows, Exception) else next(taken) for rows in ready]
+
+    intake = Intake(serving.threads, take)
 
     async def ingest(request: Request) -> Response:
         no_parameters(request)
-
-        def answer(given: Any) -> bytes:
-            done = take(_rows(given, serving.options.event_rows))
-            serving.metrics.rows(f"/events/{name}", done.rows)
-            return answers.dumps(answers.ingested(done))
-
-        return await serving.answer(request, answer, bulk=True, slow=True)
+        given = await serving.read(request, bulk=True, slow=True)
+        done = await intake.take(_rows(given, serving.options.event_rows))
+        serving.metrics.rows(f"/events/{name}", done.rows)
+        return answers.json(answers.ingested(done))
 
     return ingest
+
+
+def _shaped(rows: list[Any], shape: shapes.Shape) -> list[Any] | HTTPException:
+    try:
+        return shape.rows(rows)
+    except HTTPException as error:
+        return error
+
+
+def _worded(done: Ingested | Exception, rows: list[Any], shape: shapes.Shape) -> Ingested | Exception:
+    """Refuse invalid rows in the words of every route, but for the model's own rules."""
+    if isinstance(done, InvalidRows):
+        shaped = _shaped(rows, shape)
+        return shaped if isinstance(shaped, HTTPException) else done
+    return done
 
 
 def _rows(given: Any, limit: int) -> list[Any]:

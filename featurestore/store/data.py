@@ -1,5 +1,6 @@
 """Data in: loads, ingested events, and what is forgotten."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from featurestore import (
@@ -61,9 +62,19 @@ class Data(Learning):
         ConflictingRows
             If a known key comes with another payload (S6).
         """
+        (done,) = self.ingest_each(source, [rows])
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def ingest_each(self, source: str, requests: Sequence[Any]) -> list[Ingested | Exception]:
+        """Append what several callers send, lists of rows, together: durable and visible at one position.
+
+        Each is taken whole or refused as by :meth:`ingest`: instead of what it did there is then what it would raise.
+        """
         found = self.registry.source(source)
         views = [view for view, _ in self._reaches().values() if view.source.name == found.name]
-        return ingest.ingest(found, views, rows, self.log, self.online, self.now(), self._forgotten, self._opened)
+        return ingest.ingest(found, views, requests, self.log, self.online, self.now(), self._forgotten, self._opened)
 
     def forget(self, entity: Entity | str, key: Any) -> Erased:
         """Erase an entity's events everywhere, and keep it out of later loads and ingests (S16).
