@@ -269,6 +269,9 @@ def concatenate(parts: Sequence[Values]) -> Values:
     valid = None if all(part.valid is None for part in parts) else np.concatenate([part.mask for part in parts])
     if kind != "str":
         return Values(kind, np.concatenate([part.data for part in parts]), valid)
+    held = [part.categories for part in parts if part.categories is not None]
+    if len(held) == len(parts) and all(np.array_equal(one, held[0]) for one in held):
+        return Values(kind, np.concatenate([part.data for part in parts]), valid, held[0])
     names = _objects(sorted({name for part in parts for name in _names(part)}))
     codes = [recode(part, names) for part in parts]
     return Values(kind, np.concatenate(codes), valid, names)

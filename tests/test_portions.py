@@ -1,6 +1,8 @@
 """Training sets in parts: which row groups are read, and what comes together from them."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ from shop import Clock, write
 
 from featurestore import FeatureStore
 from featurestore.engine import buckets, local, portions
-from featurestore.engine.portions import Room, portions_of
+from featurestore.engine.portions import Portion, Room, portions_of
 from featurestore.engine.results import Results, on_disk
-from featurestore.log import Keys, scan, segments
+from featurestore.log import Group, Shelf, keys_of, scan, segments
 from featurestore.values import from_list
 
 Open = Callable[..., FeatureStore]
@@ -41,23 +43,23 @@ def spine(*customers: str | None, at: datetime = NOON + timedelta(days=31)) -> p
     return pa.table({"customer": [*customers], "amount": [1.0] * len(customers), "event_time": [at] * len(customers)})
 
 
-def in_parts(patch: pytest.MonkeyPatch, reread: int) -> None:
+def in_parts(patch: pytest.MonkeyPatch, looks: int) -> None:
     patch.setattr(portions, "AT_ONCE", 8)
-    patch.setattr(portions, "_REREAD", reread)
+    patch.setattr(portions, "_LOOKS", looks)
     patch.setattr(local, "MANY_ROWS", 1)
     patch.setattr(local, "_SHARE", 10**10)
     patch.setattr(buckets, "AT_ONCE", 5)
 
 
-@pytest.mark.parametrize("reread", [0, 100])
+@pytest.mark.parametrize("looks", [0, 100])
 def test_in_parts_or_whole_it_is_the_same_training_set(
-    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, reread: int
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
     asked = spine(*CUSTOMERS[::-1], None, "nobody", *CUSTOMERS[3:9])
     whole = store.training_set("shop", asked)
     expected: dict[Any, int] = {**dict.fromkeys(CUSTOMERS, 4), "c03": 5, "c17": 5, None: 0, "nobody": 0}
     assert whole.to_arrow()["number"].to_pylist() == [expected[name] for name in asked["customer"].to_pylist()]
-    in_parts(monkeypatch, reread)
+    in_parts(monkeypatch, looks)
     parts = store.training_set("shop", asked)
     assert parts.to_arrow().equals(whole.to_arrow())
     assert parts.manifest["content_hash"] == whole.manifest["content_hash"]
@@ -78,12 +80,40 @@ def test_row_groups_that_hold_no_asked_key_are_not_read(store: FeatureStore, mon
     assert len(read) == 2  # one of each load, and none of what was ingested
 
 
-def test_keys_are_read_from_the_first_to_the_last(store: FeatureStore) -> None:
+def test_a_read_of_keys_gives_their_rows_as_codes_of_them(store: FeatureStore) -> None:
     store.training_set("shop", spine("c01"))
-    names = np.array(["c02", "c04"], object)
-    table = store.log.read("payments", columns=["customer", "amount"], keys=Keys("customer", names))
-    assert set(table["customer"].to_pylist()) == {"c02", "c03", "c04"}
-    assert len(table) == 3 * 4 + 1
+    keys = keys_of("customer", np.array(["c00", "c02", "c04", "c05", "x"], object))
+    part = replace(keys, part=slice(1, 3))
+    for asked in (part, part.alone):
+        table = store.log.read("payments", columns=["customer", "amount"], keys=asked)
+        assert sorted(table["customer"].to_pylist()) == ["c02"] * 4 + ["c04"] * 4
+        assert {tuple(one.dictionary.to_pylist()) for one in table["customer"].chunks if len(one)} == {("c02", "c04")}
+
+
+def test_a_row_group_that_several_reads_look_at_is_read_once_and_held_no_longer_than_that() -> None:
+    shelf, read = Shelf({"a": 2}), Counter[str]()
+
+    def of(name: str) -> pa.Table:
+        def table() -> pa.Table:
+            read[name] += 1
+            return pa.table({"name": [name]})
+
+        return shelf.take(name, table)
+
+    assert [of("a")["name"].to_pylist() for _ in range(2)] == [["a"], ["a"]]
+    assert read == {"a": 1}
+    of("b"), of("b"), of("a")
+    assert read == {"a": 2, "b": 2}
+
+
+def test_what_reading_raises_is_raised_to_all_that_wait_for_it() -> None:
+    def fails() -> pa.Table:
+        raise OSError("gone")
+
+    shelf = Shelf({"a": 2})
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            shelf.take("a", fails)
 
 
 def test_portions_are_of_a_few_row_groups_or_as_few_as_memory_allows(
@@ -91,16 +121,34 @@ def test_portions_are_of_a_few_row_groups_or_as_few_as_memory_allows(
 ) -> None:
     plan = store._plan("shop")
     keys = from_list("str", [*CUSTOMERS])
-    room = Room(10_000, threads=2, each=10)
-    found = portions_of(plan.views[0], [keys], store.log, store.log.position, room)
-    assert [one.apart for one in found] == [False]  # fewer events than are worth a portion
-    found = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
+
+    def cut(memory: int, read: int = 1) -> list[Portion]:
+        room = Room(memory, threads=2, read=read, each=10)
+        return portions_of(plan.views[0], [keys], store.log, store.log.position, room)
+
+    assert [one.apart for one in cut(10_000)] == [False]  # fewer events than are worth a portion
+    found = cut(200)
     assert all(one.apart for one in found)
-    assert len(found) > 1
+    assert len(found) == 8  # of ten events each
     assert sorted(row for one in found for row in one.rows[0].tolist()) == list(range(20))
-    monkeypatch.setattr(portions, "_REREAD", 0)
-    found = portions_of(plan.views[0], [keys], store.log, store.log.position, Room(200, threads=2, each=10))
-    assert [one.apart for one in found] == [False] * 4
+    assert [one.apart for one in cut(200, read=10)] == [False] * 4  # memory does not hold row groups for two
+    monkeypatch.setattr(portions, "_LOOKS", 0)
+    assert [one.apart for one in cut(200)] == [False] * 4
+
+
+def test_keys_are_cut_where_row_groups_say_that_their_events_are() -> None:
+    asked = np.arange(10)
+    hot, wide = Group(Path("a"), 0, 100, 3, 3), Group(Path("a"), 1, 50, 3, 7)
+    unknown = Group(Path("b"), 0, 10, None, None)
+    upto = portions._events_upto([hot, wide, unknown], asked)
+    assert upto.round(6).tolist() == [1, 2, 3, 114, 125, 136, 147, 158, 159, 160]
+    assert portions._edges(upto, 20) == [0, 4, 5, 7, 10]
+    assert portions._looked_at([hot, wide, unknown], asked, [0, 4, 6, 10]) == [160, 60, 60]
+    assert portions._looks([hot, wide, unknown], asked, [0, 4, 6, 10]) == {
+        hot.place: 1,
+        wide.place: 3,
+        unknown.place: 3,
+    }
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "bool", "str", "datetime"])

@@ -17,7 +17,7 @@ from featurestore.engine.portions import Portion, Room, portions_of
 from featurestore.engine.results import Empty, Results, on_disk
 from featurestore.evaluate import Spine
 from featurestore.events import Events, IntArray
-from featurestore.log import EventLog, Keys
+from featurestore.log import EventLog, Keys, Shelf
 from featurestore.memory import usual
 from featurestore.plan import Keyed, ServicePlan
 from featurestore.values import DTYPES, Values
@@ -68,7 +68,7 @@ class LocalEngine:
     def _room(self, source: Source) -> Room:
         fields = source.fields.fields
         read_of_each = sum(_TEXT_BYTES if one.kind == "str" else 8 for one in fields) + 8
-        return Room(self._memory // _SHARE, os.cpu_count() or 1, read_of_each * _COPIES)
+        return Room(self._memory // _SHARE, os.cpu_count() or 1, read_of_each, read_of_each * _COPIES)
 
     def _empty(self, plan: ServicePlan, rows: int) -> Empty:
         """Where values are put: on the disk, where they would take too much memory."""
@@ -93,7 +93,8 @@ class _View:
     def read(self, portion: Portion) -> pa.Table:
         """Events of a portion's keys."""
         each = self.spine.position is not None
-        return read(self.view.source, self.log, self.position, with_position=each, keys=portion.keys)
+        source, shelf = self.view.source, portion.shelf
+        return read(source, self.log, self.position, with_position=each, keys=portion.keys, shelf=shelf)
 
     def fill(self, portion: Portion, results: Results) -> dict[str, int]:
         """Put the values of a portion's rows, bucket by bucket; counts those that were not finite."""
@@ -155,12 +156,20 @@ def gather(
 
 
 def read(
-    source: Source, log: EventLog, position: int | None, *, with_position: bool = False, keys: Keys | None = None
+    source: Source,
+    log: EventLog,
+    position: int | None,
+    *,
+    with_position: bool = False,
+    keys: Keys | None = None,
+    shelf: Shelf | None = None,
 ) -> pa.Table:
     """Events of a source up to a position, with ``__known_at``; of some keys, or all."""
     columns = [*source.fields.names, KNOWN_AT, *([POSITION] if with_position else [])]
     schema = source.fields.arrow()
-    return log.read(source.name, columns=columns, position=position, schema=schema, encode_strings=True, keys=keys)
+    return log.read(
+        source.name, columns=columns, position=position, schema=schema, encode_strings=True, keys=keys, shelf=shelf
+    )
 
 
 def _key_columns(spine: Spine, keyed: Keyed) -> list[Values]:

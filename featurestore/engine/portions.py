@@ -1,8 +1,9 @@
 """Portions of a view's keys: so many that the events of one fit into the memory that there is."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from featurestore import values
 from featurestore.definition import SourceBy
 from featurestore.events import IntArray
-from featurestore.log import EventLog, Group, Keys
+from featurestore.log import EventLog, Group, Keys, Shelf, keys_of
 from featurestore.values import Values
 
 Array = np.ndarray[Any, Any]
@@ -18,46 +19,54 @@ AT_ONCE = 1 << 20
 """Events of a portion, and of a piece of a larger one, in arrays that memory is found for fast; but for a key's own."""
 _HOT = 4
 """Portions of so many times as many events are mostly one key's, which one thread alone would be busy with for long."""
-_REREAD = 2
-"""Portions that read row groups so many times over are too small."""
+_LOOKS = 8
+"""Portions that look at row groups so many times over are too small."""
 
 
 @dataclass(frozen=True, eq=False)
 class Portion:
     """Some keys, ``None`` for all events, and for each role the rows of the spine that ask for them.
 
-    One that is ``apart`` is for one thread, others are for all of them.
+    One that is ``apart`` is for one thread, others are for all of them. The ``shelf`` holds row groups for all.
     """
 
     keys: Keys | None
     rows: Sequence[IntArray]
     apart: bool = False
+    shelf: Shelf = field(default_factory=lambda: Shelf({}))
 
     def pieces(self, roles: Sequence[Values], events: int) -> list["Portion"]:
         """Cut it, of so many events; ``roles`` are as in :func:`portions_of`."""
         many = 1 if self.keys is None else min(-(-events // AT_ONCE), len(self.keys.asked))
-        if self.keys is None or many == 1:
+        if self.keys is None or many <= 1:
             return [self]
         own = [one.take(rows) for one, rows in zip(roles, self.rows, strict=True)]
-        cut = _portions(self.keys.column, _evenly(self.keys.asked, many), own)
-        return [Portion(one.keys, [rows[part] for rows, part in zip(self.rows, one.rows, strict=True)]) for one in cut]
+        keys = self.keys.alone
+        cut = _portions(keys, np.linspace(0, len(keys.asked), many + 1).astype(np.int64).tolist(), own)
+        return [replace(one, rows=[rows[part] for rows, part in zip(self.rows, one.rows, strict=True)]) for one in cut]
 
 
 @dataclass(frozen=True)
 class Room:
     """Bytes for the events of all portions that are worked on at once, by so many ``threads``.
 
-    An event takes ``each``: what is read of it, and what is made of that on the way.
+    An event takes ``read``, and with what is made of that on the way ``each``.
     """
 
     memory: int
     threads: int
+    read: int
     each: int
 
     @property
     def events(self) -> int:
         """Most events of one of the portions that threads work on side by side."""
         return max(self.memory // self.each // self.threads, 1)
+
+    @property
+    def held(self) -> int:
+        """Most events of the row groups that one of these looks at."""
+        return self.memory // self.read // self.threads
 
     @property
     def alone(self) -> int:
@@ -69,23 +78,28 @@ def portions_of(view: SourceBy, roles: Sequence[Values], log: EventLog, position
     """Cut the keys that rows ask for.
 
     ``roles`` are the spine's columns that stand for the first column of the view's key. Where segments are in order of
-    the key, the events of a portion lie in a few row groups. Where they are not, each portion reads all: they are as
-    few as memory allows.
+    the key, the events of a portion lie in a few row groups, which are held while others look at them too. Where they
+    are not, each portion reads all: they are as few as memory allows.
     """
     column = view.key_columns[0]
     asked = _asked(values.concatenate(roles)) if view.source.fields[column].kind in ("int", "str") else None
     if asked is None or not len(asked):
         return [Portion(None, [np.arange(len(one)) for one in roles])]
-    groups = log.groups(view.source.name, Keys(column, asked), position=position)
-    total = sum(one.rows for one in groups)
+    keys = keys_of(column, asked)
+    groups = log.groups(view.source.name, keys, position=position)
+    upto, total = _events_upto(groups, asked), sum(one.rows for one in groups)
     at_once = min(AT_ONCE, room.events)
     while at_once <= min(room.events, total):
-        parts = _cut(asked, _between(groups, at_once))
-        if _looked_at(groups, parts) <= _REREAD * total and _out_of_order(groups) <= at_once:
-            found = zip(_portions(column, parts, roles), parts, strict=True)
-            return [replace(one, apart=_looked_at(groups, [part]) <= _HOT * at_once) for one, part in found]
+        edges = _edges(upto, at_once)
+        looked_at = _looked_at(groups, asked, edges)
+        if max(looked_at) <= room.held and sum(looked_at) <= _LOOKS * total:
+            shelf, events = Shelf(_looks(groups, asked, edges)), np.diff(np.append(0, upto)[edges])
+            return [
+                replace(one, apart=bool(own <= _HOT * at_once), shelf=shelf)
+                for one, own in zip(_portions(keys, edges, roles), events, strict=True)
+            ]
         at_once *= 2
-    return _portions(column, _evenly(asked, -(-total // room.alone)), roles)
+    return _portions(keys, _edges(upto, room.alone), roles)
 
 
 def _asked(keys: Values) -> Array:
@@ -95,55 +109,58 @@ def _asked(keys: Values) -> Array:
     return np.unique(keys.data[keys.mask])
 
 
-def _between(groups: Sequence[Group], at_once: int) -> list[Any]:
-    """Keys with which portions begin, so that row groups of so many rows begin in each."""
-    begins, held = [], 0
-    for group in sorted((one for one in groups if one.least is not None), key=lambda one: one.least):
-        if held and held + group.rows > at_once:
-            begins.append(group.least)
-            held = 0
-        held += group.rows
-    return begins
+def _events_upto(groups: Sequence[Group], asked: Array) -> Array:
+    """Events of the keys up to each, as if a row group had as many of each key between its least and its greatest."""
+    change = np.zeros(len(asked) + 1)
+    for group in groups:
+        place = group.among(asked)
+        share = group.rows / (place.stop - place.start)
+        change[place.start] += share
+        change[place.stop] -= share
+    return np.asarray(np.cumsum(np.cumsum(change[:-1])))
 
 
-def _cut(asked: Array, begins: Any) -> list[Array]:
-    """Keys from each beginning to the next; no part is empty."""
-    edges = np.unique([0, *(int(np.searchsorted(asked, one)) for one in begins), len(asked)]).tolist()
-    return [asked[begin:end] for begin, end in pairwise(edges)]
+def _edges(upto: Array, at_once: int) -> list[int]:
+    """Where keys are cut, so that as many events lie between; no part is without a key."""
+    cuts = np.searchsorted(upto, np.arange(at_once, upto[-1], at_once)) + 1
+    edges: list[int] = np.unique(np.concatenate([[0], cuts[cuts < len(upto)], [len(upto)]])).tolist()
+    return edges
 
 
-def _evenly(asked: Array, many: int) -> list[Array]:
-    """So many parts of the keys, as far as there are."""
-    return _cut(asked, asked[np.linspace(0, len(asked), many + 1).astype(np.int64)[1:-1]])
+def _parts_of(group: Group, asked: Array, edges: Sequence[int]) -> range:
+    """Numbers of the parts that look at a row group."""
+    place = group.among(asked)
+    first, last = np.searchsorted(edges, [place.start, place.stop - 1], side="right").tolist()
+    return range(first - 1, last)
 
 
-def _looked_at(groups: Sequence[Group], parts: Sequence[Array]) -> int:
-    """Rows of the row groups that the parts look at, all together."""
-    return sum(group.rows for part in parts for group in groups if group.meets(part))
-
-
-def _out_of_order(groups: Sequence[Group]) -> int:
-    """Rows of segments that are not in order of the key: each portion may have to hold them all."""
-    rows = 0
-    for _, of_segment in groupby(groups, lambda one: one.path):
-        own = list(of_segment)
-        if any(one.least is None for one in own) or any(two.least < one.greatest for one, two in pairwise(own)):
-            rows += sum(one.rows for one in own)
+def _looked_at(groups: Sequence[Group], asked: Array, edges: Sequence[int]) -> list[int]:
+    """Rows of the row groups that each part looks at."""
+    rows = [0] * (len(edges) - 1)
+    for group in groups:
+        for part in _parts_of(group, asked, edges):
+            rows[part] += group.rows
     return rows
 
 
-def _portions(column: str, parts: Sequence[Array], roles: Sequence[Values]) -> list[Portion]:
-    rows = [_rows_by_part(one, [part[0] for part in parts[1:]]) for one in roles]
-    return [Portion(Keys(column, part), [one[number] for one in rows]) for number, part in enumerate(parts)]
+def _looks(groups: Sequence[Group], asked: Array, edges: Sequence[int]) -> Counter[Any]:
+    """How many parts look at each row group."""
+    return Counter({group.place: len(_parts_of(group, asked, edges)) for group in groups})
 
 
-def _rows_by_part(keys: Values, begins: Sequence[Any]) -> list[IntArray]:
+def _portions(keys: Keys, edges: Sequence[int], roles: Sequence[Values]) -> list[Portion]:
+    rows = [_rows_by_part(one, keys.every[edges[1:-1]]) for one in roles]
+    cut = [replace(keys, part=slice(begin, end)) for begin, end in pairwise(edges)]
+    return [Portion(part, [one[number] for one in rows]) for number, part in enumerate(cut)]
+
+
+def _rows_by_part(keys: Values, begins: Array) -> list[IntArray]:
     """Rows of each part; those of a null key are in one of them."""
-    if not begins:
+    if not len(begins):
         return [np.arange(len(keys))]
     names = keys.categories if keys.kind == "str" else None
-    edges = begins if names is None else [int(np.searchsorted(names, one)) for one in begins]
-    part = np.searchsorted(np.asarray(edges), keys.data, side="right").astype(np.int32)
+    edges = begins if names is None else np.searchsorted(names, begins)
+    part = np.searchsorted(edges, keys.data, side="right").astype(np.int32)
     order = np.argsort(part, kind="stable")
     cuts = np.searchsorted(part[order], np.arange(1, len(begins) + 1))
     return np.split(order, cuts)

@@ -2,9 +2,10 @@
 
 from featurestore.log.catalogue import PartRecord
 from featurestore.log.event_log import EventLog
-from featurestore.log.groups import Group, Keys
+from featurestore.log.groups import Group, Keys, keys_of
 from featurestore.log.load import Kind, Load
 from featurestore.log.segments import KNOWN_AT, PART, POSITION, Origin, Segment
+from featurestore.log.shelf import Shelf
 
 __all__ = [
     "KNOWN_AT",
@@ -18,4 +19,6 @@ __all__ = [
     "Origin",
     "PartRecord",
     "Segment",
+    "Shelf",
+    "keys_of",
 ]

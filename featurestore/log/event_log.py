@@ -20,6 +20,7 @@ from featurestore.log.groups import Group, Keys, groups_of
 from featurestore.log.load import Kind, Load
 from featurestore.log.lock import WriterLock
 from featurestore.log.segments import POSITION, Origin, Segment
+from featurestore.log.shelf import Shelf
 
 COMPACT_ABOVE = 8
 _ATTEMPTS = 3
@@ -164,6 +165,7 @@ class EventLog:
         encode_strings: bool = False,
         undamaged: bool = False,
         keys: Keys | None = None,
+        shelf: Shelf | None = None,
     ) -> pa.Table:
         """Events published up to a position, segment after segment, each in its own order.
 
@@ -183,8 +185,10 @@ class EventLog:
         undamaged
             Leave out damaged files instead of raising.
         keys
-            Only rows from the first of these keys to the last, and of them no more than lie near one; where segments
-            are in order of the key, the rest of their files is not read.
+            Only rows from the first of these keys to the last, and of them no more than lie near one, texts as codes
+            of the keys; where segments are in order of the key, the rest of their files is not read.
+        shelf
+            Holds row groups that reads of other keys look at too.
 
         Raises
         ------
@@ -202,7 +206,8 @@ class EventLog:
             names = scan.every_column(known) if columns is None else list(columns)
             readable = [one for one in found if segments.verify(one)] if undamaged else found
             codes = scan.coded(readable) if encode_strings else frozenset[str]()
-            tables = [scan.rows_of(one, names, known, position, part, codes, keys) for one in readable]
+            codes |= frozenset[str]() if keys is None else {keys.column}
+            tables = [scan.rows_of(one, names, known, position, part, codes, keys, shelf) for one in readable]
             types = [(name, scan.target_type(name, known, codes)) for name in names]
             return pa.concat_tables([pa.schema(types).empty_table(), *tables])
 

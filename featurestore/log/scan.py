@@ -10,6 +10,7 @@ from featurestore import parallel
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
 from featurestore.log.groups import Group, Keys, groups_of
 from featurestore.log.segments import KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
+from featurestore.log.shelf import Shelf
 from featurestore.values import CODES
 
 
@@ -21,8 +22,9 @@ def rows_of(
     part: str | None,
     codes: Collection[str],
     keys: Keys | None = None,
+    shelf: Shelf | None = None,
 ) -> pa.Table:
-    """Columns of a segment's rows up to a position, of a part and of some keys."""
+    """Columns of a segment's rows up to a position, of a part and of some keys, whose row groups a shelf may hold."""
     later = position is not None and not within(segment, position)
     mixed = part is not None and segment.part is None
     needed = [(POSITION, later), (PART, mixed), *([] if keys is None else [(keys.column, True)])]
@@ -30,7 +32,7 @@ def rows_of(
     if keys is None:
         table = read(segment, wanted, schema=schema, codes=codes)
     else:
-        table = _of_keys(segment, wanted, schema, codes, keys)
+        table = _of_keys(segment, wanted, schema, codes, keys, shelf or Shelf({}))
     if later:
         table = table.filter(pc.less_equal(table.column(POSITION), position))
     if mixed:
@@ -86,15 +88,17 @@ def read(
 
 
 def _of_keys(
-    segment: Segment, columns: Sequence[str], schema: pa.Schema, codes: Collection[str], keys: Keys
+    segment: Segment, columns: Sequence[str], schema: pa.Schema, codes: Collection[str], keys: Keys, shelf: Shelf
 ) -> pa.Table:
     """Rows between the first and the last key, of the row groups that may hold one: no more is held at once."""
     types = [(name, target_type(name, schema, codes)) for name in columns]
     schema_of(segment)  # a damaged file is told before its row groups are looked at
 
     def of_group(group: Group) -> pa.Table:
-        table = read(segment, columns, schema=schema, codes=codes, group=group.number)
-        return table if group.lies_within(keys.asked) else keys.within(table)
+        def coded() -> pa.Table:
+            return keys.coded(read(segment, columns, schema=schema, codes=codes, group=group.number))
+
+        return keys.within(shelf.take(group.place, coded))
 
     return pa.concat_tables([pa.schema(types).empty_table(), *parallel.each(of_group, groups_of(segment, keys))])
 
