@@ -90,6 +90,18 @@ def test_a_read_of_keys_gives_their_rows_as_codes_of_them(store: FeatureStore) -
         assert {tuple(one.dictionary.to_pylist()) for one in table["customer"].chunks if len(one)} == {("c02", "c04")}
 
 
+def test_of_rows_in_order_none_is_copied_and_of_no_rows_there_are_none() -> None:
+    names, texts = ["a", "b", "c"], pa.array(["a", "b", "b", "c", "c", "c", None]).dictionary_encode()
+    table = pa.Table.from_batches([pa.record_batch({"customer": texts[rows]}) for rows in (slice(0), slice(7))])
+    keys = keys_of("customer", np.array(names, object))
+    for asked, kept in (
+        (slice(0, 3), names[:1] + ["b"] * 2 + ["c"] * 3),
+        (slice(1, 2), ["b"] * 2),
+        (slice(2, 3), ["c"] * 3),
+    ):
+        assert replace(keys, part=asked).within(keys.coded(table))["customer"].to_pylist() == kept
+
+
 def test_a_row_group_that_several_reads_look_at_is_read_once_and_held_no_longer_than_that() -> None:
     shelf, read = Shelf({"a": 2}), Counter[str]()
 

@@ -97,9 +97,10 @@ def _between(batch: pa.RecordBatch, numbers: pa.Array, first: int, last: int) ->
     if numbers.null_count:
         kept &= pc.is_valid(numbers).to_numpy(zero_copy_only=False)
     many = int(np.count_nonzero(kept))
-    begin = int(kept.argmax())
-    if 2 * many > len(batch) and kept[begin : begin + many].all():
-        return batch.slice(begin, many)
+    if 2 * many > len(batch):
+        begin = int(kept.argmax())
+        if kept[begin : begin + many].all():
+            return batch.slice(begin, many)
     return batch.filter(pa.array(kept))  # a copy: what is left out is not held
 
 
