@@ -11,6 +11,7 @@ from benchmarks import (
     growth,
     lookups,
     materialize,
+    memory,
     one_row,
     over_http,
     report,
@@ -89,6 +90,10 @@ def _hot_key(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return training_sets.hot_key(folder, size, given.rounds, given.patience)
 
 
+def _memory(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    return memory.memory(folder, size, given.rounds, given.patience, larger=given.full)
+
+
 def _stages(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return stages.stages(folder, size, given.rounds, given.patience)
 
@@ -130,6 +135,7 @@ BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "training-set": _training_set,
     "hot-key": _hot_key,
     "stages": _stages,
+    "memory": _memory,
     "lookup": _lookup,
     "http": _http,
     "one-row": _one_row,

@@ -13,21 +13,25 @@ if TYPE_CHECKING:
 DEFINITIONS = Path(__file__).with_name("definitions")
 
 
-def project(folder: str | Path, service: str, home: str = "store") -> Path:
-    """Folder of a project beside the made data, with declarations of this package; made if it is not there."""
+def project(folder: str | Path, service: str, home: str = "store", memory: int | None = None) -> Path:
+    """Folder of a project beside the made data, with declarations of this package; made if it is not there.
+
+    ``memory`` is the setting, bytes; by default there is none.
+    """
     target = Path(folder) / service
     target.mkdir(exist_ok=True)
     settings = f'[tool.featurestore]\ndefinitions = "{DEFINITIONS / service}.py"\nhome = "{home}"\n'
+    settings += "" if memory is None else f'memory = "{memory // 1_000_000}MB"\n'
     (target / "pyproject.toml").write_text(settings)
     return target
 
 
-def opened(folder: str | Path, service: str, home: str = "store") -> "FeatureStore":
+def opened(folder: str | Path, service: str, home: str = "store", memory: int | None = None) -> "FeatureStore":
     """Open its store."""
     imported()
     from featurestore import FeatureStore
 
-    return FeatureStore.open(project(folder, service, home))
+    return FeatureStore.open(project(folder, service, home, memory))
 
 
 def loaded(folder: str | Path, service: str) -> None:
@@ -67,9 +71,9 @@ def materialize(folder: str, service: str) -> Timed:
     return run
 
 
-def training_set(folder: str, service: str, out: str | None = None) -> Timed:
+def training_set(folder: str, service: str, out: str | None = None, memory: int | None = None) -> Timed:
     """A training set from loaded events: written to DuckDB, hashed, with its manifest."""
-    store = opened(folder, service)
+    store = opened(folder, service, memory=memory)
     (store.home / "training_sets.duckdb").unlink(missing_ok=True)
 
     def run() -> Found:
