@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from featurestore.errors import NotMaterialized, SchemaChanged, StoreDamaged
@@ -43,6 +44,17 @@ def test_positions_of_rows_are_kept_and_their_range_recorded(tmp_path: Path) -> 
     segment = written(tmp_path, rows(1.0, position=4), rows(2.0, position=7))
     assert (segment.positioned, segment.first_position, segment.last_position) == (True, 4, 7)
     assert scan.read(segment, [POSITION], schema=SCHEMA).to_pydict() == {POSITION: [4, 7]}
+
+
+def test_a_lack_of_memory_is_not_told_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = written(tmp_path, rows(1.0))
+
+    def fails(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(pq.ParquetFile, "read", fails)
+    with pytest.raises(MemoryError, match="malloc"):
+        scan.read(segment, ["amount"], schema=SCHEMA)
 
 
 def test_no_temporary_file_is_left(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def read(
                 table = file.read(columns=there)
             else:
                 table = file.read_row_group(group, columns=there, use_threads=False)
+    except MemoryError:  # Arrow's is an ArrowException too: no file is to blame
+        raise
     except (OSError, pa.ArrowException) as error:
         raise damaged([segment], str(error)) from error
     rows = len(table) if there else _rows(segment, group)
