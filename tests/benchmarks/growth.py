@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count as count_from
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ LARGEST = {
     "rows": (10_000, 100_000, 1_000_000, 10_000_000),
     "entities": (1_000, 10_000, 100_000, 1_000_000, 10_000_000),
 }
+ALONE = Size(10_000_000, 1_000_000, 1)
 TOOLS = {"asof": "DuckDB as-of", "polars_packed": "Polars packed", "ours": "featurestore"}
 
 
@@ -81,10 +80,12 @@ def growth(
                 f"{rss_mb:,.0f}" if rss_mb else "",
             )
         )
+    alone = _alone(size, steps)
     return Section(
         "growth",
         f"One thing changed at a time, the others as in: {size}, 20 features; windows of so many events on average, 5 "
-        f"features, where one entity has all events. Median of {rounds} runs.",
+        f"features, where one entity has all of {alone.events:,} events and {alone.rows:,} rows ask. Median of "
+        f"{rounds} runs.",
         ("", *TOOLS.values(), "as-of = 1", "memory, MB"),
         rows,
         {"points": points, "tools": TOOLS},
@@ -130,14 +131,19 @@ def _points(size: Size, axes: Sequence[str], steps: Sequence[float] | None) -> I
         if axis == "features":
             yield from (Point(axis, count, size, _of_features(count)) for count in FEATURES)
         elif axis == "window":
-            alone = replace(size, entities=1)
-            every_s = DATA_DAYS * 24 * 3600 / size.events
-            for events in takewhile(lambda one: one <= size.events // 10, (10**power for power in count_from(1))):
+            alone = _alone(size, steps)
+            every_s = DATA_DAYS * 24 * 3600 / alone.events
+            for events in (10**power for power in range(1, len(str(alone.events // 10)))):
                 yield Point(axis, events, alone, _grown(FUNCTIONS, (f"{max(1, round(events * every_s))}s",)))
         else:
             own = getattr(size, axis)
             for value in LARGEST[axis] if steps is None else [max(1, round(own * step)) for step in steps]:
                 yield Point(axis, value, replace(size, **{axis: value}), _twenty)
+
+
+def _alone(size: Size, steps: Sequence[float] | None) -> Size:
+    """Of the windows: of one entity."""
+    return ALONE if steps is None else replace(size, entities=1)
 
 
 def _twenty(folder: str) -> dict[str, Task]:
