@@ -21,12 +21,13 @@ from featurestore.hashing import ascending
 from featurestore.known import known_events, known_keys
 from featurestore.log import PART, EventLog, PartRecord
 from featurestore.online import KnownKeys, OnlineStore
-from featurestore.online.keys import NO_KEYS
-from featurestore.spill import Room, Spill
+from featurestore.spill import Room, Spill, ranges
 from featurestore.validation import BadRow, Checked
 from featurestore.view import KNOWN_AT, TableColumns, coded
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+_HASHED = ("row", "key", "payload")
+_NONE = np.zeros((2, 0), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,8 @@ class Arrived:
 
     ``read`` holds all rows that were read, ``keep`` says which of them are new, ``stamps`` when those are known,
     microseconds UTC; without ``stamps`` their known_at is what :func:`known_at` gives for ``stamp``. ``as_before`` of
-    a rebuild's rows were in the log, and keep their known_at. ``forgotten`` rows were left out.
+    a rebuild's rows were in the log, and keep their known_at. ``forgotten`` rows were left out. ``hashes`` holds row,
+    key and payload of those that have a key, by key.
     """
 
     source: Source
@@ -51,7 +53,15 @@ class Arrived:
     duplicates: int = 0
     as_before: int = 0
     forgotten: int = 0
-    keys: KnownKeys = field(default=NO_KEYS, repr=False)
+    hashes: Spill | None = None
+
+    def keys(self) -> Iterator[KnownKeys]:
+        """Give the keys of the new events part by part, ascending."""
+        for table in self.hashes or ():
+            row, key, payload = _arrays(table)
+            kept = slice(None) if self.keep is None else self.keep[row]
+            if len(key[kept]):
+                yield KnownKeys(key[kept], payload[kept])
 
     def tables(self) -> Iterator[pa.Table]:
         """Give the new events: the source's columns, ``__part`` and ``__known_at``."""
@@ -88,11 +98,14 @@ class Terms:
 
 @dataclass(eq=False)
 class _Facts:
-    """What is noted of every row that is read: hashes of key and payload, and when it would be known in history."""
+    """What is noted of the rows that are read: hashes of payloads, and when each would be known in history.
 
-    key_hash: list[IntArray] = field(default_factory=list)
+    ``hashes`` are for rows with a key: their number, and the hashes of key and payload.
+    """
+
+    hashes: Spill
+    rows: int = 0
     payload_hash: list[IntArray] = field(default_factory=list)
-    has_key: list[BoolArray] = field(default_factory=list)
     known_at: list[IntArray] = field(default_factory=list)
     spans: list[tuple[str, int, int]] = field(default_factory=list)
     """Name of each part, and where its rows begin and end."""
@@ -119,15 +132,16 @@ def arrived(source: Source, log: EventLog, online: OnlineStore, terms: Terms, ro
     history = terms.history or terms.rebuild or not loaded
     found = Arrived(source, Spill(room), history, stamp=None if history else terms.stamp)
     noted = ["known_at"] if terms.rebuild and not terms.history else []
-    if source.key is not None or loaded or noted:
+    if noted or (source.key is None and loaded):
         noted.append("payload_hash")
-    found, facts = _read(found, there, known, terms, noted)
+    facts = _Facts(Spill(room, share=4))
+    found = _read(found, there, known, terms, facts, noted)
     if found.bad and (terms.on_invalid or source.on_invalid) == "stop":
         raise validation.invalid_rows(list(found.bad), source.name)
     found = replace(found, rows=found.read.rows, vanished=tuple(sorted(set(known) - {part.name for part in there})))
     payload_hash = _joined(facts.payload_hash)
     if source.key is not None:
-        found = _new_by_key(found, facts, payload_hash, log, online, terms)
+        found = _new_by_key(found, facts.hashes, log, online, terms)
     elif loaded and not terms.rebuild:
         found = _new_by_difference(found, facts.spans, payload_hash, log)
     return _stamped_as_before(found, payload_hash, _joined(facts.known_at), log) if "known_at" in noted else found
@@ -143,10 +157,11 @@ def _read(
     there: Sequence[reading.Part],
     known: Mapping[str, PartRecord],
     terms: Terms,
+    facts: _Facts,
     noted: Collection[str],
-) -> tuple[Arrived, _Facts]:
+) -> Arrived:
     """Checked rows of the parts that are not as they were loaded, without those of forgotten entities."""
-    source, spill, facts = found.source, found.read, _Facts()
+    source, spill = found.source, found.read
     parts, bad, forgotten = [], list[BadRow](), 0
     for part in there:
         record = known.get(part.name)
@@ -163,7 +178,7 @@ def _read(
             forgotten += checked.table.num_rows - table.num_rows
         facts.spans.append((part.name, begin, spill.rows))
         parts.append((part, digest, valid))
-    return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten), facts
+    return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten)
 
 
 def _taken(
@@ -180,11 +195,15 @@ def _taken(
 
 
 def _note(facts: _Facts, source: Source, table: pa.Table, noted: Collection[str]) -> None:
+    first, facts.rows = facts.rows, facts.rows + table.num_rows
+    if source.key is None and "payload_hash" not in noted:
+        return
+    payload = payload_hashes(source, table)
     if source.key is not None:
-        facts.key_hash.append(key_hashes(source, table))
-        facts.has_key.append(has_key(source, table))
+        columns = [np.arange(first, facts.rows), key_hashes(source, table), payload]
+        facts.hashes.add(pa.table(columns, names=_HASHED).filter(pa.array(has_key(source, table))))
     if "payload_hash" in noted:
-        facts.payload_hash.append(payload_hashes(source, table))
+        facts.payload_hash.append(payload)
     if "known_at" in noted:
         facts.known_at.append(known_at(source, table, None))
 
@@ -223,36 +242,42 @@ def _rows_from(spill: Spill, begin: int, rows: IntArray) -> pa.Table:
     return _rows(spill, rows + begin)
 
 
-def _new_by_key(
-    found: Arrived, facts: _Facts, payload_hash: IntArray, log: EventLog, online: OnlineStore, terms: Terms
-) -> Arrived:
+def _new_by_key(found: Arrived, hashes: Spill, log: EventLog, online: OnlineStore, terms: Terms) -> Arrived:
     """Rows under keys that are not known; null keys are not deduplicated (S6)."""
-    source = found.source
-    key_hash = _joined(facts.key_hash)
-    keyed = _joined(facts.has_key).astype(np.bool_)
-    keep = np.ones(len(key_hash), np.bool_)
-    place = ascending(key_hash) if keyed.all() else np.flatnonzero(keyed)[ascending(key_hash[keyed])]
-    ordered = key_hash[place]
-    wrong = _repeats(source, found.read, payload_hash, place[_repeating(ordered)], keep)
-    known = known_keys(source, ordered, log, online, rebuild=terms.rebuild)
-    suspect = _drop_known(place, key_hash, payload_hash, known, keep)
-    wrong |= _known_otherwise(source, found.read, suspect, log, online, rebuild=terms.rebuild)
+    source, ordered = found.source, Spill(hashes.room, share=4)
+    keep = np.ones(found.rows, np.bool_)
+    known = known_keys(source, log, online, rebuild=terms.rebuild)
+    repeating, suspect = [_NONE], list[int]()
+    for some in ranges(hashes, "key", "int"):
+        whole = some.combine_chunks()
+        whole = whole.take(pa.array(ascending(whole.column("key").to_numpy())))
+        ordered.add(whole)
+        row, key, payload = _arrays(whole)
+        repeating.append(np.stack([row, payload])[:, _repeating(key)])
+        suspect += _drop_known(row, key, payload, known(key), keep)
+    hashes.close()
+    rows, payloads = np.concatenate(repeating, axis=1)
+    wrong = _repeats(source, found.read, rows, payloads, keep)
+    left = [row for row in suspect if keep[row]]
+    wrong |= _known_otherwise(source, found.read, np.array(left), log, online, rebuild=terms.rebuild)
     bad = found.bad
     if wrong:
-        rows = sorted(wrong)
-        events = _rows(found.read, np.array(rows)).to_pylist()
-        refused = [conflict(source, wrong[row], event) for row, event in zip(rows, events, strict=True)]
+        numbers = sorted(wrong)
+        events = _rows(found.read, np.array(numbers)).to_pylist()
+        refused = [conflict(source, wrong[row], event) for row, event in zip(numbers, events, strict=True)]
         if (terms.on_invalid or source.on_invalid) == "stop":
             raise refusal(source, refused)
         bad = (*bad, *refused)
-        keep[rows] = False
+        keep[numbers] = False
     kept = int(keep.sum())
     duplicates = found.rows - kept - len(wrong)
-    if kept < found.rows:
-        place = place[keep[place]]
-        ordered = key_hash[place]
-    keys = KnownKeys(ordered, payload_hash[place])
-    return replace(found, keep=keep, rows=kept, bad=bad, duplicates=duplicates, keys=keys)
+    return replace(found, keep=keep, rows=kept, bad=bad, duplicates=duplicates, hashes=ordered)
+
+
+def _arrays(hashes: pa.Table) -> tuple[IntArray, IntArray, IntArray]:
+    """Row, key and payload."""
+    row, key, payload = (hashes.column(name).to_numpy() for name in _HASHED)
+    return row, key, payload
 
 
 def _repeating(ordered: IntArray) -> BoolArray:
@@ -276,40 +301,36 @@ def _known_otherwise(
     return {row: events[key] for row, key in keys.items() if key in events}
 
 
-def _drop_known(
-    rows: IntArray, key_hash: IntArray, payload_hash: IntArray, known: KnownKeys, keep: BoolArray
-) -> IntArray:
+def _drop_known(row: IntArray, key: IntArray, payload: IntArray, known: KnownKeys, keep: BoolArray) -> list[int]:
     """Drop from ``keep`` what is known with the same payload; give the rows that are known with another.
 
-    ``rows`` are in the order of their key hashes.
+    Rows come with the hashes of their keys, ascending, and payloads.
     """
-    if not len(known.key_hash):
-        return rows[:0]
-    rows = rows[keep[rows]]
-    first = np.searchsorted(known.key_hash, key_hash[rows])
-    last = np.searchsorted(known.key_hash, key_hash[rows], side="right")
+    first = np.searchsorted(known.key_hash, key)
+    last = np.searchsorted(known.key_hash, key, side="right")
     there = last > first
-    rows, first, last = rows[there], first[there], last[there]
-    same = np.zeros(len(rows), np.bool_)
+    row, payload, first, last = row[there], payload[there], first[there], last[there]
+    same = np.zeros(len(row), np.bool_)
     for beyond in range(int((last - first).max(initial=0))):  # as many payloads as one hash is known with: one, mostly
-        same |= known.payload_hash[np.minimum(first + beyond, last - 1)] == payload_hash[rows]
-    keep[rows[same]] = False
-    return rows[~same]
+        same |= known.payload_hash[np.minimum(first + beyond, last - 1)] == payload
+    keep[row[same]] = False
+    return list(row[~same].tolist())
 
 
 def _repeats(
-    source: Source, read: Spill, payload_hash: IntArray, rows: IntArray, keep: BoolArray
+    source: Source, read: Spill, rows: IntArray, payload: IntArray, keep: BoolArray
 ) -> dict[int, dict[str, Any]]:
     """Drop from ``keep`` what repeats another row of the load; give the first event of those that differ from it.
 
-    ``rows`` are all whose key hash is there more than once. Of several copies the one that was known first is the
-    first, in whatever order the files hold them (S5).
+    ``rows`` are all whose key hash is there more than once, with the hashes of their payloads. Of several copies the
+    one that was known first is the first, in whatever order the files hold them (S5).
     """
     if not len(rows):
         return {}
-    rows = np.sort(rows)
+    place = np.argsort(rows)
+    rows, payload = rows[place], payload[place]
     some = _rows(read, rows)
-    key, payload = key_column(source, some).data, payload_hash[rows]
+    key = key_column(source, some).data
     place = np.lexsort((known_at(source, some, None), key))
     head = np.concatenate([[True], np.diff(key[place]) != 0])
     first = place[head][np.cumsum(head) - 1]

@@ -22,7 +22,7 @@ from featurestore.forgotten import Forgotten
 from featurestore.handful import Handful
 from featurestore.known import entry_table, keyed, known_events
 from featurestore.log import EventLog
-from featurestore.online import Batch, Keys, OnlineStore, Piece, Receipt, ViewState
+from featurestore.online import Batch, Keys, KnownKeys, OnlineStore, Piece, Receipt, ViewState
 from featurestore.online.signature import signature_of
 from featurestore.values import ARROW_TYPES
 from featurestore.view import KNOWN_AT, pieces_of
@@ -158,7 +158,7 @@ def _open_keys(source: Source, log: EventLog, online: OnlineStore) -> None:
         load = uuid.uuid4().hex
         online.begin_load(load)
         if source.key is not None:
-            online.write_keys(load, source.name, mark(source.key), np.zeros(1, np.int64))
+            online.write_keys(load, source.name, [KnownKeys(mark(source.key), np.zeros(1, np.int64))])
         online.publish_load(load, views={}, replaces=online.key_runs(source.name), advances=False)
     elif not keyed(source, online):  # another process may have noted it and added an event in between
         raise NotMaterialized(

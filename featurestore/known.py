@@ -1,6 +1,7 @@
 """Which events of a source are known under which key (S6), wherever they are: journal, log, or between the two."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from featurestore.definition import Source
 from featurestore.deliveries import has_key, key_hashes, mark, payload_hashes
 from featurestore.errors import ConflictingRows
+from featurestore.events import IntArray
 from featurestore.log import EventLog, Origin
 from featurestore.online import KnownKeys, OnlineStore
 from featurestore.online.keys import joined
@@ -26,15 +28,17 @@ def keyed(source: Source, online: OnlineStore) -> bool:
     return len(online.seen(source.name, mark(source.key)).key_hash) > 0
 
 
-def known_keys(
-    source: Source, hashes: np.ndarray[Any, Any], log: EventLog, online: OnlineStore, *, rebuild: bool
-) -> KnownKeys:
-    """Keys that a load is compared with, sorted by key hash; a rebuild loads all but ingested events anew."""
+def known_keys(source: Source, log: EventLog, online: OnlineStore, *, rebuild: bool) -> Callable[[IntArray], KnownKeys]:
+    """What gives the keys, sorted by key hash, that a load is compared with: at least those of some hashes.
+
+    A rebuild loads all but ingested events anew.
+    """
     if not rebuild and keyed(source, online):
-        return online.seen(source.name, hashes)
+        return functools.partial(online.seen, source.name)
     origin: Origin | None = "ingest" if rebuild else None
     tables = [*journalled(source, log, online), logged(source, log, origin)]  # in this order: a takeover moves events
-    return joined([keys_of(source, _conformed(source, table)) for table in tables])
+    known = joined([keys_of(source, _conformed(source, table)) for table in tables])
+    return lambda _: known
 
 
 def keys_of(source: Source, table: pa.Table) -> KnownKeys:

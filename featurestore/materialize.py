@@ -8,6 +8,7 @@ other is dropped.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from featurestore.filling import Wanted
 from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
 from featurestore.online import KnownKeys, OnlineStore, State, ViewState
-from featurestore.online.keys import joined
+from featurestore.online.keys import merged
 from featurestore.spill import Room, Spill, ranges, room_at
 from featurestore.view import KNOWN_AT, TableColumns, coded, ties_of
 
@@ -144,7 +145,7 @@ class _Loading:
         self.views: dict[str, ViewState] = {}
         self.replaced: list[int] = []
         self.unkeyed = {one.name for one in sources if not known.keyed(one, online)}
-        self.keys: dict[str, KnownKeys] = {}
+        self.keys: dict[str, Iterator[KnownKeys]] = {}
 
     def run(self) -> Materialized | None:
         """Do it; ``None`` if a key of it was ingested meanwhile, so that all must be compared again."""
@@ -182,9 +183,9 @@ class _Loading:
             for one in filter(self._touches, self.found):
                 self.progress(f"writing {one.rows:,} events of {one.source.name}")
                 self._write(one, load)
-            for name, known_keys in self.keys.items():
-                if len(known_keys.key_hash):
-                    self.online.write_keys(load.id, name, known_keys.key_hash, known_keys.payload_hash)
+            for name, parts in self.keys.items():
+                if (first := next(parts, None)) is not None:
+                    self.online.write_keys(load.id, name, chain([first], parts))
             published = self._publish_online(load)
         except BaseException:
             if self.online.published(load.id) is None:
@@ -250,13 +251,13 @@ class _Loading:
             return True
         return source.name in self.unkeyed and bool(self.log.rows(source.name) or (one and one.rows))
 
-    def _keys_of(self, source: Source) -> KnownKeys:
+    def _keys_of(self, source: Source) -> Iterator[KnownKeys]:
         """Keys that this load brings: of its own rows, and of what is in the log where those are made again."""
         one = self._found_of(source)
-        parts = [] if one is None else [one.keys]
-        if source.key is not None and self._keys_anew(source):
-            parts.append(known.keys_again(source, self.log, rebuild=self.terms.rebuild and one is not None))
-        return joined(parts)
+        parts = iter(()) if one is None else one.keys()
+        if source.key is None or not self._keys_anew(source):
+            return parts
+        return merged(parts, known.keys_again(source, self.log, rebuild=self.terms.rebuild and one is not None))
 
     def _found_of(self, source: Source) -> Arrived | None:
         return next((one for one in self.found if one.source is source), None)

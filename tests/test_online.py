@@ -9,7 +9,8 @@ from online_workers import VIEW, batch, joining, keyed
 
 from featurestore.errors import ConflictingRows, OperationError
 from featurestore.events import IntArray
-from featurestore.online import Batch, JournalEntry, OnlineStore, State, ViewState
+from featurestore.online import Batch, JournalEntry, KnownKeys, OnlineStore, State, ViewState, sqlite_keys
+from featurestore.online.keys import merged
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
@@ -191,7 +192,7 @@ def test_what_is_too_old_is_left_out(store: OnlineStore) -> None:
 def test_keys_of_a_published_load_are_known(store: OnlineStore) -> None:
     store.begin_load("first")
     hashes = np.arange(0, 4000, 2, dtype=np.int64)
-    store.write_keys("first", "payments", hashes, hashes + 7)
+    store.write_keys("first", "payments", [KnownKeys(some, some + 7) for some in np.split(hashes, [300, 301])])
     assert len(store.seen("payments", hashes).key_hash) == 0
     store.publish_load("first", views={})
     found = store.seen("payments", np.array([5000, 3998, 1024, 0, 3, -1]))
@@ -201,10 +202,32 @@ def test_keys_of_a_published_load_are_known(store: OnlineStore) -> None:
     assert store.key_runs("refunds") == ()
 
 
+def test_keys_are_found_whether_few_are_asked_for_or_many(store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.begin_load("first")
+    hashes = np.repeat(np.arange(-2000, 2000, 2, dtype=np.int64), 3)
+    store.write_keys("first", "payments", [KnownKeys(hashes, np.arange(6000))])
+    store.publish_load("first", views={})
+    asked = [
+        np.arange(low, high) for low, high in ((-2000, -1990), (-7, 900), (1900, 5000), (5000, 5001), (-3000, -2999))
+    ]
+    few = [store.seen("payments", one) for one in asked]
+    monkeypatch.setattr(sqlite_keys, "_ASKED_AT_ONCE", 0)
+    many = [store.seen("payments", one) for one in asked]
+    assert [one.key_hash.tolist() for one in many] == [hashes[np.isin(hashes, one)].tolist() for one in asked]
+    assert [one.payload_hash.tolist() for one in many] == [one.payload_hash.tolist() for one in few]
+
+
+def test_keys_that_are_merged_into_parts_lie_in_their_places() -> None:
+    parts = [KnownKeys(np.array(keys), np.array(keys) * 10) for keys in ([1, 3, 3], [4, 6], [9])]
+    others = KnownKeys(np.array([0, 3, 5, 9, 11]), np.array([7, 7, 7, 7, 7]))
+    found = [one.key_hash.tolist() for one in merged(parts, others)]
+    assert found == [[0, 1, 3, 3, 3], [4, 5, 6], [9, 9], [11]]
+
+
 def test_a_load_whose_key_was_appended_meanwhile_is_not_published(store: OnlineStore) -> None:
     load(store, "first", b"a")
     keys = keyed([(1, 11), (2, 22)])
-    store.write_keys("first", "payments", keys.key_hash, keys.payload_hash)
+    store.write_keys("first", "payments", [KnownKeys(keys.key_hash, keys.payload_hash)])
     store.append("payments", batch("a", keys=[(1, 11)]))
     assert store.publish_load("first", views={VIEW: FULL}, expect_position=0) is None
     assert store.published("first") is None

@@ -265,8 +265,8 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def write_keys(self, load_id: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
-        """Stage keys of a source. Each call makes a run of its own: give all keys at once where memory allows."""
+    def write_keys(self, load_id: str, source: str, parts: Iterable[KnownKeys]) -> int:
+        """Stage keys of a source as a run of its own: part by part, each after those before it."""
         ...
 
     def key_runs(self, source: str) -> tuple[int, ...]:

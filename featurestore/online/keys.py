@@ -1,6 +1,6 @@
 """Keys of events (S6): which rows of a batch are new, and sorted blocks of keys that a store looks up fast."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -57,9 +57,9 @@ def signed(hashes: np.ndarray[Any, Any]) -> IntArray:
     return np.ascontiguousarray(hashes).view(np.int64)
 
 
-def key_blocks(key_hash: IntArray, payload_hash: IntArray) -> Iterator[tuple[int, int, bytes]]:
+def key_blocks(keys: KnownKeys) -> Iterator[tuple[int, int, bytes]]:
     """Sorted blocks (first hash, last hash, packed pairs); equal hashes share a block."""
-    ordered = _in_order(signed(key_hash), signed(payload_hash))
+    ordered = _in_order(signed(keys.key_hash), signed(keys.payload_hash))
     key, payload = ordered.key_hash, ordered.payload_hash
     cuts = np.unique(np.searchsorted(key, key[::BLOCK], side="left"))
     for low, high in pairwise([*cuts.tolist(), len(key)]):
@@ -95,6 +95,15 @@ def joined(parts: Sequence[KnownKeys]) -> KnownKeys:
         return _in_order(filled[0].key_hash, filled[0].payload_hash)
     key, payload = (np.concatenate([getattr(part, name) for part in filled]) for name in ("key_hash", "payload_hash"))
     return _in_order(key, payload)
+
+
+def merged(parts: Iterable[KnownKeys], others: KnownKeys) -> Iterator[KnownKeys]:
+    """Parts, each after those before it, and other pairs in their places among them."""
+    for part in parts:
+        upto = int(np.searchsorted(others.key_hash, part.key_hash[-1:], side="right").sum())
+        yield joined([part, KnownKeys(others.key_hash[:upto], others.payload_hash[:upto])])
+        others = KnownKeys(others.key_hash[upto:], others.payload_hash[upto:])
+    yield others
 
 
 def _in_order(key: IntArray, payload: IntArray) -> KnownKeys:

@@ -167,10 +167,10 @@ class SQLiteStore:
         with self._staging() as connection:
             return sqlite_loads.write_events(connection, load_id, view, rows, arrive=arrive)
 
-    def write_keys(self, load_id: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
+    def write_keys(self, load_id: str, source: str, parts: Iterable[KnownKeys]) -> int:
         """Stage keys of a source: see :meth:`~featurestore.online.OnlineStore.write_keys`."""
         with self._staging() as connection:
-            return sqlite_loads.write_keys(connection, load_id, source, key_hash, payload_hash)
+            return sqlite_loads.write_keys(connection, load_id, source, parts)
 
     def key_runs(self, source: str) -> tuple[int, ...]:
         """Give the numbers of a source's published runs of keys."""

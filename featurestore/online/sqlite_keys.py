@@ -35,9 +35,16 @@ def live_runs(connection: Connection, source: str) -> tuple[int, ...]:
 
 
 def in_run(connection: Connection, run: int, asked: IntArray) -> KnownKeys:
-    """Pairs of one run under any of ``asked`` (sorted, unique): of the blocks that can hold them, or of all in turn."""
+    """Pairs of one run under any of ``asked`` (sorted, unique): of the blocks that can hold them.
+
+    Where many are asked for, those are all from the first to the last in turn.
+    """
     if len(asked) > _ASKED_AT_ONCE:
-        blocks = connection.execute(f"SELECT pairs FROM keys_{run} ORDER BY first")
+        begin = f"coalesce((SELECT max(first) FROM keys_{run} WHERE first <= ?1), ?1)"
+        blocks = connection.execute(
+            f"SELECT pairs FROM keys_{run} WHERE first BETWEEN {begin} AND ?2 ORDER BY first",
+            (int(asked[0]), int(asked[-1])),
+        )
         parts = []
         while some := blocks.fetchmany(_BLOCKS_AT_ONCE):
             parts.append(match([pairs for (pairs,) in some], asked))

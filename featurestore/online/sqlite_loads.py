@@ -8,12 +8,12 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import astuple
+from itertools import chain
 from typing import TypeVar
 
 from featurestore.ahead import ahead
 from featurestore.errors import OperationError
-from featurestore.events import IntArray
-from featurestore.online import Piece, State, ViewState, sqlite_views
+from featurestore.online import KnownKeys, Piece, State, ViewState, sqlite_views
 from featurestore.online.connection import Connection
 from featurestore.online.keys import key_blocks
 from featurestore.online.sqlite_keys import appended_after, in_run
@@ -59,10 +59,10 @@ def write_events(connection: Connection, load: str, view: str, rows: Iterable[Pi
     return run
 
 
-def write_keys(connection: Connection, load: str, source: str, key_hash: IntArray, payload_hash: IntArray) -> int:
+def write_keys(connection: Connection, load: str, source: str, parts: Iterable[KnownKeys]) -> int:
     """Stage keys of a source in a run of their own."""
     run = _run(connection, load, "keys", source, reuse=False, arrive=False)
-    _stage(connection, f"INSERT INTO keys_{run} VALUES (?, ?, ?)", key_blocks(key_hash, payload_hash))
+    _stage(connection, f"INSERT INTO keys_{run} VALUES (?, ?, ?)", chain.from_iterable(map(key_blocks, parts)))
     return run
 
 
