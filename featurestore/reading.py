@@ -131,7 +131,10 @@ def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
     if part.kind != "parquet":
         yield read(source, part, root)
         return
-    with _unreadable(part.name), pq.ParquetFile(part.files[0], read_dictionary=source.repeating) as file:
+    with (  # what is read ahead of a file would be held until its end
+        _unreadable(part.name),
+        pq.ParquetFile(part.files[0], read_dictionary=source.repeating, pre_buffer=False) as file,
+    ):
         wanted = [column for column in file.schema_arrow.names if column in source.fields.names]
         if file.metadata.num_rows <= ROWS:
             yield file.read(columns=wanted)

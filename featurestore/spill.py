@@ -202,13 +202,16 @@ def _split(table: pa.Table, column: str, kind: Kind, edges: list[Any]) -> Iterat
 
 
 def _parts_of(column: pa.ChunkedArray, kind: Kind, edges: list[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Number of each row's range; null belongs to the first. Texts are compared once each, and need not be sorted."""
+    """Number of each row's range; null belongs to the first. A text is looked for once, however many rows have it."""
     if kind != "str":
         found = values.from_arrow(column, kind)
         return np.where(found.mask, np.searchsorted(edges, found.data, side="right"), 0).astype(np.uint8)
     whole = column.combine_chunks()
     coded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-    part = np.zeros(len(coded.dictionary) + 1, np.uint8)  # the last one stands for null
-    for edge in edges:
-        part[:-1] += pc.greater_equal(coded.dictionary, edge).to_numpy(zero_copy_only=False)
+    texts, begins = coded.dictionary, pa.array(edges, coded.dictionary.type)
+    part = np.zeros(len(texts) + 1, np.uint8)  # the last one stands for null
+    for step in (1 << bit for bit in reversed(range(len(edges).bit_length()))):  # a binary search of all texts at once
+        further = part[:-1] + np.uint8(step)
+        reached = pc.greater_equal(texts, begins.take(pa.array(np.minimum(further, len(edges)) - 1)))
+        part[:-1] += (reached.to_numpy(zero_copy_only=False) & (further <= len(edges))) * np.uint8(step)
     return np.asarray(part[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
