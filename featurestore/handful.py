@@ -4,6 +4,7 @@ There is one truth: :mod:`featurestore.deliveries` and :mod:`featurestore.packin
 here is made of the same values, and is the same, bit by bit.
 """
 
+import functools
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 
 from featurestore import keys, rowwise, stamps
 from featurestore.definition import Source, SourceBy
@@ -20,9 +22,11 @@ from featurestore.events import IntArray, order
 from featurestore.hashing import row_hash
 from featurestore.layout import LETTER, Layout, header, layout_of
 from featurestore.online import Keys, Piece
+from featurestore.schema import schema_of
 from featurestore.values import ARROW_TYPES, FEW, Kind, Values
 from featurestore.view import KNOWN_AT, tie_columns
 
+_AS_IS = pa.ipc.IpcWriteOptions()  # else the environment is asked, each time
 _FORMATS: Mapping[Kind, str] = {"bool": "?", "int": "q", "float": "d", "str": "i", "datetime": "q"}
 Column = list[Any]
 
@@ -60,13 +64,10 @@ class Handful:
         """Journal's payload of the rows kept, and their pieces in each view."""
         chosen = self._chosen(kept)
         known_at = stamps.known_at(self.source, chosen.values, stamp).tolist()
-        schema = self.source.fields.arrow().append(pa.field(KNOWN_AT, ARROW_TYPES["datetime"]))
         columns = [*(chosen.columns[name] for name in self.source.fields.names), known_at]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, schema) as writer:
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        return sink.getvalue().to_pybytes(), {view.name: chosen.pieces(view, known_at) for view in views}
+        rows = pa.array(list(zip(*columns, strict=True)), _entry(self.source.schema))  # one call, not one a column
+        payload = streamed(pa.RecordBatch.from_struct_array(rows))
+        return payload, {view.name: chosen.pieces(view, known_at) for view in views}
 
     def pieces(self, view: SourceBy, known_at: Sequence[int]) -> list[Piece]:
         """Key text, newest event_time and packed events of each entity, as :func:`featurestore.view.pieces_of`."""
@@ -155,6 +156,20 @@ def read(rows: Any, source: Source) -> Handful | None:
         return None
     columns = {name: _micros(one) if one.kind == "datetime" else one.to_list() for name, one in values.items()}
     return Handful(source, len(given), columns, values)
+
+
+def streamed(rows: pa.RecordBatch | pa.Table) -> bytes:
+    """Rows as a journal keeps them: a stream of Arrow's format."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=_AS_IS) as writer:
+        writer.write(rows)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@functools.lru_cache(maxsize=256)
+def _entry(model: type[BaseModel]) -> pa.StructType:
+    """Type of a row in the journal: the columns of its source, and when it is known."""
+    return pa.struct([*schema_of(model).arrow(), pa.field(KNOWN_AT, ARROW_TYPES["datetime"])])
 
 
 def _micros(values: Values) -> Column:

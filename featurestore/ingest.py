@@ -221,10 +221,7 @@ class _Rows:
         chosen = self.checked if len(kept) == self.rows else self.checked.take(kept)
         stamped = pa.array(known_at(self.source, chosen, stamp)).cast(ARROW_TYPES["datetime"])
         chosen = chosen.append_column(KNOWN_AT, stamped)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, chosen.schema) as writer:
-            writer.write_table(chosen)
-        return sink.getvalue().to_pybytes(), {view.name: list(pieces_of(view, chosen)) for view in views}
+        return handful.streamed(chosen), {view.name: list(pieces_of(view, chosen)) for view in views}
 
 
 def _checked(source: Source, rows: Any, forgotten: Forgotten) -> tuple[Handful | _Rows, int]:

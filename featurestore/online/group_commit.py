@@ -42,8 +42,11 @@ class GroupCommit:
         group = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             with connection.writing():
-                for call in group:
-                    call.attempt(connection)
+                if len(group) == 1:  # the transaction is its own
+                    group[0].receipt = group[0].append(connection)
+                else:
+                    for call in group:
+                        call.attempt(connection)
         except BaseException as error:  # noqa: BLE001 - each of them raises it
             for call in group:
                 call.error = error

@@ -9,6 +9,7 @@ from featurestore.events import IntArray
 from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
 from featurestore.online.keys import NO_KEYS, among, joined, match, signed
+from featurestore.values import FEW
 
 _ASKED_AT_ONCE = 10_000
 _BLOCKS_AT_ONCE = 1_000
@@ -69,9 +70,13 @@ def appended_after(connection: Connection, position: int) -> dict[str, IntArray]
     return {source: np.unique(np.array(hashes, np.int64)) for source, hashes in found.items()}
 
 
+def _newest(connection: Connection) -> int:
+    """Number of the newest row of an appended key, about as many as there are."""
+    return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM keys").fetchone()[0])
+
+
 def _appended(connection: Connection, source: str, asked: IntArray) -> KnownKeys:
-    newest = connection.execute("SELECT coalesce(max(rowid), 0) FROM keys").fetchone()[0]
-    if newest < _PASSED * len(asked):
+    if len(asked) > FEW and _newest(connection) < _PASSED * len(asked):
         every = connection.execute("SELECT key_hash, payload_hash FROM keys WHERE source = ?", (source,))
         pairs = np.fromiter(chain.from_iterable(every), np.int64)
         return among(pairs[::2], pairs[1::2], asked)

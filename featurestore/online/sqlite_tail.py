@@ -14,6 +14,11 @@ from featurestore.online.connection import Connection
 MOST = 16
 """So many small blobs of an entity stay as they are."""
 
+_TAKEN = "coalesce((SELECT tail_from FROM views WHERE name = ?1), 0)"
+_BUSY = (
+    "SELECT asked.value FROM json_each(?2) AS asked WHERE"
+    f" (SELECT count(*) FROM tail WHERE view = ?1 AND key = asked.value AND position > {_TAKEN}) > {MOST}"
+)
 _SMALL = 1 << 15  # bytes; a larger blob is as good as one of a load
 
 
@@ -23,14 +28,10 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
     connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
     if merge is None:
         return
-    closed, taken = connection.execute(
-        "SELECT closed, coalesce((SELECT tail_from FROM views WHERE name = ?), 0) FROM state", (view,)
-    ).fetchone()
-    busy = connection.execute(
-        "SELECT asked.value FROM json_each(?2) AS asked WHERE"
-        f" (SELECT count(*) FROM tail WHERE view = ?1 AND key = asked.value AND position > ?3) > {MOST}",
-        (view, json.dumps([key for key, _, _ in pieces]), taken),
-    ).fetchall()
+    busy = connection.execute(_BUSY, (view, json.dumps([key for key, _, _ in pieces]))).fetchall()
+    if not busy:
+        return
+    closed, taken = connection.execute(f"SELECT closed, {_TAKEN} FROM state", (view,)).fetchone()
     sides = ((taken, closed), (closed, position))
     many = [blobs for (key,) in busy for side in sides if len(blobs := _small(connection, view, key, side)) > MOST]
     if not many:
