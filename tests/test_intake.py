@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featurestore.errors import InvalidRows, StoreBusy
+from featurestore.errors import InvalidRows
 from featurestore.ingest import Ingested
 from featurestore.server import intake
 from featurestore.server.intake import Intake
@@ -65,10 +65,12 @@ def test_what_fails_fails_for_all_in_it() -> None:
     assert [type(one) for one in told] == [OSError, OSError]
 
 
-def test_who_comes_when_too_many_rows_wait_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "_WAITING", 2)
-    told = outcomes(Taker(), [["a"], ["b", "c"], ["d"]])
-    assert [getattr(one, "rows", type(one)) for one in told] == [1, 2, StoreBusy]
+def test_a_request_of_many_rows_is_a_call_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_FEW", 1)
+    taker = Taker()
+    told = outcomes(taker, [["a"], ["b", "c"], ["bad", "worse"], ["d"]])
+    assert sorted(taker.calls) == [[["a"], ["d"]], [["b", "c"]], [["bad", "worse"]]]
+    assert [one.rows for one in told] == [1, 2, 2, 1]
 
 
 def test_who_gives_up_leaves_the_others_alone() -> None:
