@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from benchmarks import agreement, command, data, one_row, ours, processes, report
+from benchmarks import agreement, command, data, materialize, one_row, ours, processes, report
 from benchmarks.processes import Task
 from benchmarks.rivals import DAYS, FUNCTIONS, named
 from benchmarks.training_sets import TWENTY
@@ -106,6 +106,14 @@ def test_all_tools_compute_the_same(tmp_path: Path) -> None:
     ours.loaded(made, "plain")
     agreed = agreement.check(made, TWENTY, patience_s=120)
     assert agreed == dict.fromkeys([*TWENTY, "plain Python"], "equal")
+
+
+@pytest.mark.slow
+def test_the_largest_load_is_made_once_and_loaded_as_often_as_it_is_measured(tmp_path: Path) -> None:
+    size = data.Size(5_000, 0, 50)
+    told = [materialize.many(str(tmp_path), vars(size))() for _ in range(2)]
+    assert [one["events"] for one in told] == [5_000, 5_000]
+    assert [one.name for one in tmp_path.iterdir()] == [f"keyed-{size.name}.parquet"]
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from benchmarks.training_sets import RIVALS
 QUICK, FULL = Size(1_000_000, 100_000, 10_000), Size(10_000_000, 1_000_000, 100_000)
 
 MANY_ENTITIES = 10_000_000
+AT_ONCE = 100_000_000
 PAYMENTS = 200_000  # where a request is split into its parts
 
 
@@ -62,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rivals", default=",".join(RIVALS), help="which of them, with commas (default: all)")
     made.add_argument("--axes", default=",".join(growth.AXES), help="growth: of what (default %(default)s)")
     made.add_argument("--steps", help="growth: times the size (default 0.1,1; with --full up to 100 M events)")
+    made.add_argument(
+        "--at-once", type=int, help=f"materialize: events of the largest load (default none; with --full {AT_ONCE:,})"
+    )
     made.add_argument("--patience", type=float, default=900, help="seconds that one run may take (default 900)")
     made.add_argument(
         "--folder", type=Path, help="keep the made data there and use it again (default: a temporary one)"
@@ -115,8 +119,10 @@ def _feast(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return feast.feast(folder, size, given.requests, given.seconds, given.rounds, given.patience)
 
 
-def _materialize(folder: Path, size: Size, given: argparse.Namespace) -> Section:  # noqa: ARG001 - as all of them
-    return materialize.loads(folder, size)
+def _materialize(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    events = given.at_once or (AT_ONCE if given.full else 0)
+    largest = Size(events, 0, max(events // 100, 1)) if events else None
+    return materialize.loads(folder, size, largest, given.patience)
 
 
 def _startup(folder: Path, size: Size, given: argparse.Namespace) -> Section:

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import sqlite3
 import statistics
 import sys
@@ -36,10 +37,13 @@ from featurestore.demo.client import ServerProcess
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's own names shall shadow nobody's
 
-from benchmarks import data
+from benchmarks import data, processes
+from benchmarks.processes import Failure, Task
 from benchmarks.report import Section
+from benchmarks.rivals import Timed
 
 BATCH = 1_000
+MEMORY = "8GB"
 CLIENTS = 16
 DEFINITIONS = Path(__file__).with_name("definitions") / "keyed.py"
 END = data.START + data.DAYS * data.DAY
@@ -65,8 +69,7 @@ def main() -> None:
 
 def measure(folder: Path, events: int, entities: int, new: int, requests: int) -> Row:
     """A row for each step: events, seconds, events a second, peak memory in MB."""
-    (folder / "data").mkdir(parents=True)
-    (folder / "pyproject.toml").write_text(f'[tool.featurestore]\ndefinitions = "{DEFINITIONS}"\n')
+    project(folder)
     data.write_keyed(folder / "data" / "1.parquet", data.Size(events, 0, entities), first=0, days=data.DAYS)
     steps = {"DuckDB: read, sort, write": apart(yardstick, folder, events)}
     steps["materialize"] = apart(load, folder)
@@ -87,10 +90,47 @@ def measure(folder: Path, events: int, entities: int, new: int, requests: int) -
     return {"events": events, "entities": entities, "load": round(os.getloadavg()[0], 1), "steps": steps}
 
 
-def loads(folder: Path, size: data.Size) -> Section:
-    """The steps as a table of the page."""
+def project(folder: Path, **settings: str) -> None:
+    """An empty one, whose data will lie in ``data``."""
+    (folder / "data").mkdir(parents=True)
+    lines = [f'{name} = "{value}"' for name, value in {"definitions": DEFINITIONS, **settings}.items()]
+    (folder / "pyproject.toml").write_text("\n".join(["[tool.featurestore]", *lines, ""]))
+
+
+def many(folder: str, size: Mapping[str, Any]) -> Timed:
+    """Load very many events at once under a bound of memory; they are made first, and kept for the next time."""
+    made = Path(folder) / f"keyed-{data.Size(**size).name}.parquet"
+    if not made.exists():
+        data.write_keyed(made.with_suffix(".partial"), data.Size(**size), first=0, days=data.DAYS)
+        made.with_suffix(".partial").rename(made)
+    own = Path(folder) / "many"
+    shutil.rmtree(own, ignore_errors=True)
+    project(own, memory=MEMORY)
+    (own / "data" / "1.parquet").symlink_to(made)
+
+    def run() -> Row:
+        begun = time.process_time()
+        told = load(own)
+        shutil.rmtree(own)
+        return told | {"cpu_s": round(time.process_time() - begun, 2), "peak_mb": peak_mb()}
+
+    return run
+
+
+def loads(folder: Path, size: data.Size, largest: data.Size | None, patience_s: float) -> Section:
+    """The steps as a table of the page; with the load of ``largest`` size, unless it takes longer than the patience."""
+    after = []
     with tempfile.TemporaryDirectory(dir=folder) as own:
         told = measure(Path(own) / "project", size.events, size.entities, new=size.events // 100, requests=1_000)
+    stages = told["steps"]["materialize"]["stages"].items()
+    after.append(f"Stages of the first load, seconds: {', '.join(f'{stage} {taken:.1f}' for stage, taken in stages)}.")
+    if largest is not None:
+        name = f"materialize {largest.events:,} at once, of {largest.entities:,} entities, memory = {MEMORY}"
+        done = processes.run(Task("materialize:many", {"folder": str(folder), "size": vars(largest)}), patience_s)
+        if isinstance(done, Failure):
+            after.append(f"Left out: {name}: {done.reason}.")
+        else:
+            told["steps"][name] = done.found
     return Section(
         "materialize",
         f"{size.events:,} events of {size.entities:,} entities, each with a key of its own; the processor's time is of "
@@ -109,9 +149,7 @@ def loads(folder: Path, size: data.Size) -> Section:
             for name, step in told["steps"].items()
         ],
         told,
-        "Stages of the first load, seconds: "
-        + ", ".join(f"{stage} {taken:.1f}" for stage, taken in told["steps"]["materialize"]["stages"].items())
-        + ".",
+        " ".join(after),
     )
 
 
