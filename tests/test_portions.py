@@ -163,6 +163,16 @@ def test_keys_are_cut_where_row_groups_say_that_their_events_are() -> None:
     }
 
 
+@pytest.mark.parametrize(("kind", "first"), [("str", "k{}"), ("int", "{}")])
+def test_rows_go_where_their_key_is_and_those_of_a_null_key_somewhere(kind: Any, first: str) -> None:
+    made = [first.format(number) for number in (3, 1, 4, 1, 5)]
+    keys = from_list(kind, [None, *(made if kind == "str" else map(int, made))])
+    begins = np.array(["k2", "k4"], object) if kind == "str" else np.array([2, 4])
+    assert [rows.tolist() for rows in portions._rows_by_part(keys, begins)] == [[0, 2, 4], [1], [3, 5]]
+    alone = portions._rows_by_part(from_list(kind, [None]), begins)
+    assert (len(alone), np.concatenate(alone).tolist()) == (3, [0])
+
+
 @pytest.mark.parametrize("kind", ["int", "float", "bool", "str", "datetime"])
 @pytest.mark.parametrize("nullable", [True, False])
 def test_results_put_in_parts_are_the_whole(tmp_path: Path, kind: Any, nullable: bool) -> None:  # noqa: FBT001

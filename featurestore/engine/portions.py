@@ -158,9 +158,12 @@ def _rows_by_part(keys: Values, begins: Array) -> list[IntArray]:
     """Rows of each part; those of a null key are in one of them."""
     if not len(begins):
         return [np.arange(len(keys))]
-    names = keys.categories if keys.kind == "str" else None
-    edges = begins if names is None else np.searchsorted(names, begins)
-    part = np.searchsorted(edges, keys.data, side="right").astype(np.int32)
+    narrow = np.min_scalar_type(len(begins))  # such numbers are sorted ten times as fast
+    if keys.kind == "str":
+        names = np.zeros(0, object) if keys.categories is None else keys.categories
+        codes = np.arange(len(names) + 1)  # a null has the first, though there be no name
+        part = np.searchsorted(np.searchsorted(names, begins), codes, side="right").astype(narrow)[keys.data]
+    else:
+        part = np.searchsorted(begins, keys.data, side="right").astype(narrow)
     order = np.argsort(part, kind="stable")
-    cuts = np.searchsorted(part[order], np.arange(1, len(begins) + 1))
-    return np.split(order, cuts)
+    return np.split(order, np.cumsum(np.bincount(part, minlength=len(begins) + 1))[:-1])
