@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +33,7 @@ class Portion:
     keys: Keys | None
     rows: Sequence[IntArray]
     apart: bool = False
-    shelf: Shelf = field(default_factory=lambda: Shelf({}))
+    shelf: Shelf | None = None
 
     def pieces(self, roles: Sequence[Values], events: int) -> list["Portion"]:
         """Cut it, of so many events; ``roles`` are as in :func:`portions_of`."""

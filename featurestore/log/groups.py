@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from featurestore.log.segments import Segment
 
 Array = np.ndarray[Any, Any]
-_KEPT = 256  # segments are immutable: what their files say of themselves is kept of so many
+KEPT = 256
+"""Segments are immutable: what their files say of themselves is kept of so many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Keys:
         return pa.Table.from_batches([self._coded(one, self.names) for one in table.to_batches()], table.schema)
 
     def within(self, table: pa.Table) -> pa.Table:
-        """Rows of a coded table between the first and the last key; where they are most of it nothing is copied."""
+        """Rows of a coded table between the first and the last key; where they lie together nothing is copied."""
         return pa.Table.from_batches([self._within(one) for one in table.to_batches()], table.schema)
 
     def _coded(self, batch: pa.RecordBatch, names: pa.Array) -> pa.RecordBatch:
@@ -97,11 +98,8 @@ def _between(batch: pa.RecordBatch, numbers: pa.Array, first: int, last: int) ->
     if numbers.null_count:
         kept &= pc.is_valid(numbers).to_numpy(zero_copy_only=False)
     many = int(np.count_nonzero(kept))
-    if 2 * many > len(batch):
-        begin = int(kept.argmax())
-        if kept[begin : begin + many].all():
-            return batch.slice(begin, many)
-    return batch.filter(pa.array(kept))  # a copy: what is left out is not held
+    begin = int(kept.argmax()) if many else 0
+    return batch.slice(begin, many) if kept[begin : begin + many].all() else batch.filter(pa.array(kept))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +134,7 @@ def groups_of(segment: Segment, keys: Keys) -> list[Group]:
     return [one for one in _groups(segment.path, keys.column) if one.meets(keys.asked)]
 
 
-@lru_cache(_KEPT)
+@lru_cache(KEPT)
 def _groups(path: Path, column: str) -> Sequence[Group]:
     with pq.ParquetFile(path) as file:
         metadata, names = file.metadata, file.schema_arrow.names

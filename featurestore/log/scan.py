@@ -1,14 +1,17 @@
 """Reading segments: the columns asked for, of the types of one schema, up to a position, of some keys alone."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore import parallel
 from featurestore.errors import NotMaterialized, SchemaChanged, suggest
-from featurestore.log.groups import Group, Keys, groups_of
+from featurestore.log.groups import KEPT, Group, Keys, groups_of
 from featurestore.log.segments import KNOWN_AT, PART, POSITION, SYSTEM, Segment, damaged, is_text
 from featurestore.log.shelf import Shelf
 from featurestore.values import CODES
@@ -32,7 +35,7 @@ def rows_of(
     if keys is None:
         table = read(segment, wanted, schema=schema, codes=codes)
     else:
-        table = _of_keys(segment, wanted, schema, codes, keys, shelf or Shelf({}))
+        table = _of_keys(segment, wanted, schema, codes, keys, shelf)
     if later:
         table = table.filter(pc.less_equal(table.column(POSITION), position))
     if mixed:
@@ -90,9 +93,17 @@ def read(
 
 
 def _of_keys(
-    segment: Segment, columns: Sequence[str], schema: pa.Schema, codes: Collection[str], keys: Keys, shelf: Shelf
+    segment: Segment,
+    columns: Sequence[str],
+    schema: pa.Schema,
+    codes: Collection[str],
+    keys: Keys,
+    shelf: Shelf | None,
 ) -> pa.Table:
-    """Rows between the first and the last key, of the row groups that may hold one: no more is held at once."""
+    """Rows between the first and the last key, of the row groups that may hold one.
+
+    What is held at once is these rows or, with a shelf, the row groups.
+    """
     types = [(name, target_type(name, schema, codes)) for name in columns]
     schema_of(segment)  # a damaged file is told before its row groups are looked at
 
@@ -100,7 +111,10 @@ def _of_keys(
         def coded() -> pa.Table:
             return keys.coded(read(segment, columns, schema=schema, codes=codes, group=group.number))
 
-        return keys.within(shelf.take(group.place, coded))
+        if shelf is not None:
+            return keys.within(shelf.take(group.place, coded))
+        rows = keys.within(coded())
+        return rows if 2 * len(rows) > group.rows else rows.take(np.arange(len(rows)))  # a copy, without the others
 
     return pa.concat_tables([pa.schema(types).empty_table(), *parallel.each(of_group, groups_of(segment, keys))])
 
@@ -149,9 +163,7 @@ def coded(found: Sequence[Segment]) -> frozenset[str]:
     names: set[str] = set()
     for segment in found:
         schema_of(segment)
-        with pq.ParquetFile(segment.path) as file:
-            columns = [file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns)]
-        names.update(column.path_in_schema for column in columns if column.has_dictionary_page)
+        names |= _coded(segment.path)
     return frozenset(names)
 
 
@@ -180,6 +192,13 @@ def common_schema(found: Sequence[Segment], schema: pa.Schema | None = None) -> 
         raise SchemaChanged(
             f"Segments of source {found[0].source!r} differ in more than added columns: {error}"
         ) from error
+
+
+@lru_cache(KEPT)
+def _coded(path: Path) -> frozenset[str]:
+    with pq.ParquetFile(path) as file:
+        columns = [file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns)]
+    return frozenset(column.path_in_schema for column in columns if column.has_dictionary_page)
 
 
 def _rows(segment: Segment, group: int | None) -> int:
