@@ -131,9 +131,13 @@ def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
     if part.kind != "parquet":
         yield read(source, part, root)
         return
+    with _unreadable(part.name):
+        metadata = pq.read_metadata(part.files[0])
+        there = {metadata.schema.column(number).path for number in range(metadata.num_columns)}
+    codes = [name for name in source.repeating if name in there]
     with (  # what is read ahead of a file would be held until its end
         _unreadable(part.name),
-        pq.ParquetFile(part.files[0], read_dictionary=source.repeating, pre_buffer=False) as file,
+        pq.ParquetFile(part.files[0], metadata=metadata, read_dictionary=codes, pre_buffer=False) as file,
     ):
         wanted = [column for column in file.schema_arrow.names if column in source.fields.names]
         if file.metadata.num_rows <= ROWS:

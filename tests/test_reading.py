@@ -126,6 +126,18 @@ def test_texts_that_repeat_come_as_codes_over_row_groups_of_other_codes(
     assert [row for one in found for row in one.to_pylist()] == rows.to_pylist()
 
 
+@pytest.mark.parametrize(
+    "note",
+    [None, pa.array([7]), pa.array([["a"]]), pa.array([{"a": "b"}]), pa.array([b"a"]), pa.array(["a"]).cast(CODES)],
+)
+def test_a_text_that_is_not_there_or_of_another_type_comes_as_it_is(tmp_path: Path, note: pa.Array | None) -> None:
+    columns = {"amount": pa.array([1.0])} | ({} if note is None else {"note": note})
+    path = parquet(tmp_path / "a.parquet", **columns)
+    declared = source(path=path)
+    (table,) = tables(declared, parts(declared, tmp_path)[0], tmp_path)
+    assert table.to_pylist() == pa.table(columns).to_pylist()
+
+
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     text(tmp_path / "a.parquet", "no parquet")
     with pytest.raises(SourceUnreadable, match=r"a\.parquet cannot be read"):
