@@ -156,13 +156,13 @@ def test_training_sets_and_lookups_give_what_the_rules_say(scenario: Scenario) -
 
 
 @settings(max_examples=4, deadline=None, phases=EXPLORE, suppress_health_check=list(HealthCheck))
-@given(scenario=scenarios(), reread=st.sampled_from([0, 100]))
-def test_training_sets_made_in_parts_of_a_few_events_give_what_the_rules_say(scenario: Scenario, reread: int) -> None:
+@given(scenario=scenarios(), looks=st.sampled_from([0, 100]))
+def test_training_sets_made_in_parts_of_a_few_events_give_what_the_rules_say(scenario: Scenario, looks: int) -> None:
     """Row groups of two rows; portions of a few, read side by side or one after another; values on the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "ROW_GROUP", 2)
         patch.setattr(portions, "AT_ONCE", 3)
-        patch.setattr(portions, "_REREAD", reread)
+        patch.setattr(portions, "_LOOKS", looks)
         patch.setattr(local, "MANY_ROWS", 1)
         patch.setattr(local, "_SHARE", 10**10)
         patch.setattr(buckets, "AT_ONCE", 3)
