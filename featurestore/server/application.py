@@ -22,7 +22,8 @@ from featurestore.server.access import Access
 from featurestore.server.edge import Edge, Log, to_stderr
 from featurestore.server.options import Options
 from featurestore.server.page import example
-from featurestore.server.serving import Serving
+from featurestore.server.serving import Direct, Serving
+from featurestore.server.shortcut import Shortcut
 from featurestore.server.threads import Threads
 from featurestore.store import FeatureStore
 
@@ -58,7 +59,7 @@ def build(
     for part in (features, predictions, outcomes, events, about, ui):
         part.add(app, serving)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Edge(app, options, serving.metrics, log)
+    return Edge(Shortcut(app, Direct), options, serving.metrics, log)
 
 
 def from_environment() -> Edge:

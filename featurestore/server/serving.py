@@ -106,7 +106,7 @@ def post(
         path,
         admitted,
         methods=["POST"],
-        route_class_override=_Direct,
+        route_class_override=Direct,
         response_model=None,
         tags=[tag],
         summary=summary,
@@ -116,10 +116,11 @@ def post(
     )
 
 
-class _Direct(APIRoute):
+class Direct(APIRoute):
     """A route whose handler takes the request as it is: to resolve its one parameter costs as much as to read a row."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give the handler."""
         return self.endpoint
 
 
