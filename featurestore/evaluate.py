@@ -1,8 +1,6 @@
 """The one path: (feature service, spine rows, events) to feature columns.
 
-The training-set builder calls :func:`evaluate` with a million rows, a lookup with one. Nothing else computes a feature,
-but for one row of a service of nothing but plain reductions: :mod:`featurestore.alone` hands its few events to the same
-folds, over what the same rules let it see.
+The training-set builder calls :func:`evaluate` with a million rows, a lookup with one. Nothing else computes a feature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -115,11 +113,7 @@ class _Looking:
         if row is None:
             view, as_of, entity = step.keyed.view.name, int(self._spine.as_of[0]), int(self._entities[step.keyed][0])
             found = self._hot.get(view)
-            if found is None:
-                viewpoint = self._viewpoint(step.keyed)
-                row = OneRow(as_of, entity, viewpoint.events, viewpoint.clocks)
-            else:
-                row = HotRow(as_of, entity, found)
+            row = OneRow(as_of, entity, self._viewpoint(step.keyed)) if found is None else HotRow(as_of, entity, found)
             self._alone[step.keyed] = row
         return row.reduced(step.feature)
 

@@ -38,6 +38,10 @@ class HotEntities:
         kept = {view: self._entities.get((view, key)) for view, keys in wants.items() for key in keys if len(keys) == 1}
         return {view: one for view, one in kept.items() if one is not None and one.reaches(since[view])}
 
+    def may_keep(self, events: Events) -> bool:
+        """Whether these are so many that their entity may be worth it."""
+        return len(events) >= hot.MANY_EVENTS
+
     def learn(
         self,
         online: OnlineStore,
@@ -49,7 +53,7 @@ class HotEntities:
     ) -> None:
         """Keep the one entity of each view that turns out to be hot; none is tried twice in a generation."""
         for view, reductions in self._reductions.items():
-            if view not in events or len(events[view]) < hot.MANY_EVENTS or len(wants[view]) != 1:
+            if view not in events or not self.may_keep(events[view]) or len(wants[view]) != 1:
                 continue
             (key,) = wants[view]
             name = view, key

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from featurestore import keys, spine, times
-from featurestore.alone import PlainService, plain_service
 from featurestore.definition import Source, SourceBy
 from featurestore.errors import AsOfError, InvalidRequest, NotMaterialized
 from featurestore.evaluate import Spine, evaluate
@@ -20,7 +19,11 @@ from featurestore.online import OnlineStore, ViewState
 from featurestore.online.signature import difference, fits, signature_of
 from featurestore.plan import Keyed, ServicePlan
 from featurestore.unpacking import Unpacker
+from featurestore.values import scalars
 from featurestore.view import tie_columns
+
+_ONE = np.zeros(1, np.int64)
+"""Index of a row's entity where there is one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,6 @@ class Prepared:
     signatures: Mapping[str, str]
     reaches: Mapping[str, int | None]
     hot: HotEntities
-    plain: PlainService | None
 
 
 def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
@@ -70,7 +72,7 @@ def prepare(plan: ServicePlan, fingerprint: str) -> Prepared:
     unpackers = {view.name: Unpacker(view.source.fields, tie_columns(view.source)) for view in plan.views}
     signatures = {view.name: signature_of(view) for view in plan.views}
     reaches = {view.name: plan.reach(view) for view in plan.views}
-    return Prepared(plan, fingerprint, unpackers, signatures, reaches, HotEntities(plan), plain_service(plan))
+    return Prepared(plan, fingerprint, unpackers, signatures, reaches, HotEntities(plan))
 
 
 @dataclass(eq=False)
@@ -106,27 +108,28 @@ def lookup_many(
     """One vector per row, in order; see :func:`find` for the parameters, and for what it raises."""
     if not rows:
         return []
-    if len(rows) == 1 and service.plain is not None:
-        alone = _plainly(service, service.plain, rows[0], online, now=now, as_of=as_of, untouched=untouched)
-        if alone is not None:
-            return [alone]
-    found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched, alone=len(rows) == 1)
+    alone = len(rows) == 1
+    found = _find_plainly(service, rows[0], online, now=now, as_of=as_of, untouched=untouched) if alone else None
+    if found is None:
+        found = find(service, rows, online, now=now, as_of=as_of, untouched=untouched, alone=alone)
     made = evaluate(service.plan, found.spine, found.events, found.entities, hot=found.hot)
     return _vectors(service, made, found.spine.as_of, found.position)
 
 
-def _plainly(
+def _find_plainly(
     service: Prepared,
-    plain: PlainService,
     row: Mapping[str, Any],
     online: OnlineStore,
     *,
     now: int,
     as_of: Sequence[int] | int | None,
     untouched: Callable[[Source], bool],
-) -> Vector | None:
-    """Look one row up without an array; ``None`` where anything is not as plain: :func:`find` then looks closer."""
-    key = spine.plain_key(service.plan, row)
+) -> Found | None:
+    """Find the events of a row that is no more than a key; ``None`` where anything else is not as plain.
+
+    :func:`find` then looks closer.
+    """
+    key = spine.plain_key(service.plan, row) if len(service.plan.keyed) == 1 else None
     if key is None or not (as_of is None or isinstance(as_of, int)):
         return None
     ((view, unpacker),) = service.unpackers.items()
@@ -141,8 +144,12 @@ def _plainly(
     if asked > newest:
         return None
     _check_retained(service, asked, snapshot.views, untouched)
-    values = plain.row(unpacker.events(snapshot.blobs[view]), asked)
-    return None if values is None else Vector(values, times.to_datetime(asked), snapshot.position, service.fingerprint)
+    events = unpacker.events(snapshot.blobs[view])
+    if service.hot.may_keep(events):
+        return None
+    (column,), (keyed,) = service.plan.columns, service.plan.keyed
+    typed = Spine(np.array([asked]), {column.name: scalars(column.kind, [row[column.name]])})
+    return Found(typed, {view: events}, {keyed: _ONE}, snapshot.position)
 
 
 def find(

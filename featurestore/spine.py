@@ -80,7 +80,7 @@ def plain_key(plan: ServicePlan, row: Mapping[str, Any]) -> str | None:
 
     ``None`` of any other row, right or wrong: :func:`from_rows` looks closer.
     """
-    if type(row) is not dict or len(row) != 1:
+    if type(row) is not dict or len(row) != 1 or len(plan.columns) != 1:
         return None
     ((name, key),) = row.items()
     column = plan.columns[0]

@@ -1,4 +1,4 @@
-"""Lookups of one row in a service of plain reductions alone are training rows, and refuse what all lookups refuse."""
+"""Lookups of a row that is no more than a key are training rows, and refuse what all lookups refuse."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

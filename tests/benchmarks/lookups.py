@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import data, ours, processes
 from benchmarks.processes import Measured, Task
 from benchmarks.report import Section, duration, ratio
@@ -74,18 +76,18 @@ def one_by_one(folder: str, entities: int, requests: int) -> Timed:
 
 def part_of_one(folder: str, entities: int, requests: int, part: str) -> Timed:
     """One part of a lookup of one row, with what the parts before it gave."""
-    from featurestore.alone import plain_service
+    from featurestore.evaluate import Spine, evaluate
     from featurestore.plan import compile_service
     from featurestore.unpacking import Unpacker
     from featurestore.view import tie_columns
 
     store = ours.opened(folder, "plain")
     plan = compile_service(store.registry.services["plain"], store.registry.outputs)
-    plain, (view,), now = plain_service(plan), plan.views, store.now()
-    reach = plan.reach(view)
-    assert plain is not None
+    (keyed,), now, index = plan.keyed, store.now(), np.zeros(1, np.int64)
+    view, reach = keyed.view, plan.reach(keyed.view)
     assert reach is not None
     unpacker = Unpacker(view.source.fields, tie_columns(view.source))
+    spine = Spine(np.array([now]), {})
 
     def read(name: str) -> Any:
         return store.online.read({view.name: (name,)}, {view.name: now - reach}).blobs[view.name]
@@ -96,8 +98,8 @@ def part_of_one(folder: str, entities: int, requests: int, part: str) -> Timed:
     blobs = [read(name) for name in names]
     if part == "unpack":
         return lambda: clocked(unpacker.events, blobs)
-    events = [unpacker.events(one) for one in blobs]
-    return lambda: clocked(lambda one: plain.row(one, now), events)
+    events = [{view.name: unpacker.events(one)} for one in blobs]
+    return lambda: clocked(lambda one: evaluate(plan, spine, one, {keyed: index}).rows(), events)
 
 
 def in_batches(folder: str, entities: int, requests: int, rows: int) -> Timed:
