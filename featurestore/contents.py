@@ -26,7 +26,7 @@ def _column_hash(name: str, column: pa.ChunkedArray) -> bytes:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     digest = hashlib.sha256(json.dumps([name, str(kind).removeprefix("large_"), len(column)]).encode())
     for part in _parts(column):
-        digest.update(np.packbits(pc.is_valid(part).to_numpy(zero_copy_only=False)).data)
+        digest.update(_there(part))
     if _is_text(kind):
         for content in (_lengths, _texts):
             for part in _parts(column):
@@ -42,8 +42,15 @@ def _column_hash(name: str, column: pa.ChunkedArray) -> bytes:
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
     """Rows of a column, some at a time: their bytes, one after another, are those of all rows."""
     for start in range(0, len(column), _PART):
-        part = column.slice(start, _PART).combine_chunks()
+        some = column.slice(start, _PART)
+        part = some.chunk(0) if some.num_chunks == 1 else some.combine_chunks()
         yield part.cast(part.type.value_type) if pa.types.is_dictionary(part.type) else part
+
+
+def _there(part: pa.Array) -> Any:
+    """A bit of each row: whether it has a value."""
+    known = pc.is_valid(part).to_numpy(zero_copy_only=False) if part.null_count else np.ones(len(part), np.bool_)
+    return np.packbits(known).data
 
 
 def _is_text(kind: pa.DataType) -> bool:

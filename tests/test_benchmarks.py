@@ -95,7 +95,9 @@ def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path
         for section in told.values()
         for row in section["rows"]
     )
-    page.write_text(re.sub(r"(<!-- figures: .*? -->).*?(?=<!-- end)", r"\1\n", report.PAGE.read_text(), flags=re.DOTALL))
+    page.write_text(
+        re.sub(r"(<!-- figures: .*? -->).*?(?=<!-- end)", r"\1\n", report.PAGE.read_text(), flags=re.DOTALL)
+    )
     report.write_page(results, page)
     assert page.read_text().count("\nMeasured ") == len(told)
     assert {path.name for path in tmp_path.glob("*.svg")} == {"growth-events.svg"}

@@ -1,8 +1,8 @@
 """One measurement: ``python -m benchmarks.worker rivals:polars_rolling '{"folder": ...}'`` prints it as a line of JSON.
 
 A task prepares (imports, opens) and gives a function; only that function's time counts. It returns what was found.
-A virtual machine gets memory from its host when it is first touched, and gives it back when it has lain free for a while:
-up to four seconds for a gigabyte, in one run and not in the next. So each process touches some at first.
+A virtual machine gets memory from its host when it is first touched, and gives it back when it has lain free for some
+time: up to four seconds for a gigabyte, in one run and not in the next. So each process touches some at first.
 """
 
 import importlib
