@@ -248,9 +248,7 @@ def _new_by_key(found: Arrived, hashes: Spill, log: EventLog, online: OnlineStor
     keep = np.ones(found.rows, np.bool_)
     known = known_keys(source, log, online, rebuild=terms.rebuild)
     repeating, suspect = [_NONE], list[int]()
-    for some in ranges(hashes, "key", "int"):
-        whole = some.combine_chunks()
-        whole = whole.take(pa.array(ascending(whole.column("key").to_numpy())))
+    for whole in ahead(map(_by_key, ranges(hashes, "key", "int"))):
         ordered.add(whole)
         row, key, payload = _arrays(whole)
         repeating.append(np.stack([row, payload])[:, _repeating(key)])
@@ -272,6 +270,11 @@ def _new_by_key(found: Arrived, hashes: Spill, log: EventLog, online: OnlineStor
     kept = int(keep.sum())
     duplicates = found.rows - kept - len(wrong)
     return replace(found, keep=keep, rows=kept, bad=bad, duplicates=duplicates, hashes=ordered)
+
+
+def _by_key(hashes: pa.Table) -> pa.Table:
+    whole = hashes.combine_chunks()
+    return whole.take(pa.array(ascending(whole.column("key").to_numpy())))
 
 
 def _arrays(hashes: pa.Table) -> tuple[IntArray, IntArray, IntArray]:

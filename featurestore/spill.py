@@ -140,8 +140,9 @@ def ranges(
         return
     parts = [Spill(spill.room, share=len(edges) + 1) for _ in range(len(edges) + 1)]
     try:
-        for table in ahead(each):
-            for part, rows in _split(table, column, kind, edges):
+        cut = (list(_split(table, column, kind, edges)) for table in ahead(each))
+        for pieces in ahead(cut):
+            for part, rows in pieces:
                 parts[part].add(rows)
         for one in parts:
             yield from ranges(one, column, kind)
