@@ -74,7 +74,6 @@ class Connection:
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=512
         )
         self.execute = self.sqlite.execute
-        self._synchronous = synchronous
         try:
             self._prepare(path)
             self.execute(f"PRAGMA synchronous = {synchronous}")
@@ -111,15 +110,6 @@ class Connection:
             if self.sqlite.in_transaction:
                 self.execute("ROLLBACK")
             raise
-
-    @contextmanager
-    def unsynced(self) -> Iterator[None]:
-        """Let what is committed reach the disk with the next transaction that is synced, or a checkpoint."""
-        self.execute("PRAGMA synchronous = NORMAL")
-        try:
-            yield
-        finally:
-            self.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def reading(self) -> Iterator[None]:

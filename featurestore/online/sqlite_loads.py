@@ -231,7 +231,7 @@ def _retire_staged(connection: Connection, load: str) -> None:
 
 def _stage(connection: Connection, statement: str, rows: Iterable[_Row]) -> None:
     """Insert rows, those of the next transaction being made meanwhile."""
-    with connection.unsynced(), closing(ahead(_chunks(rows))) as chunks:
+    with closing(ahead(_chunks(rows))) as chunks:
         for chunk in chunks:
             with connection.writing():
                 connection.sqlite.executemany(statement, chunk)
