@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,7 @@ from featurestore.splits import FOLDS, TimeSplit, before
 from featurestore.times import Duration
 
 FORMAT = 1
+_OWN = ("featurestore_manifests", "featurestore_incoming", "featurestore_unnamed")
 _WAIT_S = 10.0
 Immature = Literal["drop", "keep"]
 
@@ -165,7 +166,7 @@ class TrainingSets:
         Raises
         ------
         RequestError
-            If another training set has the name.
+            If another training set has the name, or one that DuckDB does not tell from it.
         """
         with self._open(read_only=False) as connection:
             connection.execute(
@@ -176,7 +177,9 @@ class TrainingSets:
             connection.execute("create table featurestore_unnamed as select * from featurestore_incoming")
             manifest = described()
             name = manifest["name"]
-            known = self._manifests(connection).get(name)
+            manifests = self._manifests(connection)
+            _check_distinct(name, manifests)
+            known = manifests.get(name)
             if known is not None and known["content_hash"] != manifest["content_hash"] and not replace:
                 raise RequestError(
                     f"A training set named {name!r} exists with other content ({known['rows']} rows, made "
@@ -399,6 +402,19 @@ def _check_readable(lowest: int, sources: Sequence[str], log: EventLog) -> None:
     for source in sources:
         if lowest < log.oldest_position(source):
             log.read(source, columns=[], position=lowest)
+
+
+def _check_distinct(name: str, others: Iterable[str]) -> None:
+    """Refuse a name whose table DuckDB would take for another one: it does not tell upper from lower case."""
+    folded = name.casefold()
+    if folded in _OWN:
+        raise RequestError(f"A training set cannot be named {name!r}: that table is the store's own.")
+    same = [one for one in others if one != name and one.casefold() == folded]
+    if same:
+        raise RequestError(
+            f"A training set named {same[0]!r} exists, and DuckDB tells no upper from lower case: choose another name "
+            f"than {name!r}, or that very one."
+        )
 
 
 def _quoted(name: str) -> str:

@@ -107,6 +107,16 @@ def test_another_training_set_of_a_name_is_not_overwritten(store: FeatureStore) 
     assert store.load_training_set("may").to_arrow()["customer"].to_pylist() == ["c2"]
 
 
+def test_a_name_that_duckdb_takes_for_another_one_is_refused(store: FeatureStore) -> None:
+    store.training_set("shop", spine("c1"), name="may")
+    with pytest.raises(RequestError, match=r"'may' exists, and DuckDB tells no upper from lower case.*'May'"):
+        store.training_set("shop", spine("c2"), name="May", replace=True)
+    with pytest.raises(RequestError, match="cannot be named 'Featurestore_Manifests'"):
+        store.training_set("shop", spine("c2"), name="Featurestore_Manifests", replace=True)
+    assert list(store.training_sets()) == ["may"]
+    assert store.load_training_set("may").to_arrow()["customer"].to_pylist() == ["c1"]
+
+
 def test_rows_may_ask_as_of_different_positions(store: FeatureStore, clock: Clock) -> None:
     store.ingest("payments", {"id": "p4", "customer": "c1", "event_time": "2026-05-18T00:00:00Z", "amount": 100.0})
     later = clock.advance(seconds=1)
