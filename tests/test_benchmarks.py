@@ -17,6 +17,12 @@ from benchmarks.training_sets import TWENTY
 BENCHMARKS = Path(__file__).with_name("benchmarks")
 
 
+@pytest.fixture(autouse=True)
+def little_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is so small needs no memory at hand."""
+    monkeypatch.setenv("BENCHMARKS_TOUCHED", str(1 << 20))
+
+
 def document(script: str, *words: str) -> Any:
     asked = [sys.executable, str(BENCHMARKS / script), "--json", *words]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
