@@ -28,13 +28,20 @@ class Made(Mapping[str, Values]):
 
     def rows(self) -> list[dict[str, Any]]:
         """Python scalars of each row by name, null as ``None``; there must be a name."""
-        names, columns, given, items = tuple(self._held), [], None, []
-        for values, part, windows in self._held.values():
+        columns: dict[str, list[Any]] = {}
+        alone: dict[str, Any] = {}  # of a row that is the only one
+        given, items = None, []
+        for name, (values, part, windows) in self._held.items():
             if values is not given:
                 given, items = values, values.to_list()
-            rows = len(items) // windows
-            columns.append(items[part * rows : (part + 1) * rows])
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            if len(items) == windows:
+                alone[name] = items[part]
+            else:
+                rows = len(items) // windows
+                columns[name] = items[part * rows : (part + 1) * rows]
+        if alone:
+            return [alone]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def __getitem__(self, name: str) -> Values:
         """Values of a name."""
