@@ -75,11 +75,10 @@ def evaluate(
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
     looking = _Looking(spine, events, entities, hot)
-    made = Made(spine.columns)
-    made.add((AS_OF,), Values("datetime", spine.as_of))
+    made = Made({**spine.columns, AS_OF: Values("datetime", spine.as_of)}, plan.outputs)
     for step in plan.steps:
         if isinstance(step, WindowStep):
-            values = looking.alone(step)
+            values = looking.alone(step) if looking.one else None
             if values is None:
                 values = _reduced(step.feature, looking.windows(step), counts)  # one call for all of the family
             made.add(step.outputs, values)
@@ -87,7 +86,7 @@ def evaluate(
             made.add((step.output,), _row_step(step, made, len(spine), counts))
     for ahead in plan.labels:
         made.add((ahead.label.name,), _reduced(ahead.label, looking.ahead(ahead), counts))
-    return made.only(plan.outputs)
+    return made
 
 
 class _Looking:
@@ -101,14 +100,13 @@ class _Looking:
         hot: Mapping[str, Sequence[Part]],
     ) -> None:
         self._spine, self._events, self._entities, self._hot = spine, events, entities, hot
+        self.one = len(spine.as_of) == 1 and spine.position is None
         self._viewpoints: dict[str, Viewpoint] = {}
         self._windows: dict[Any, Window] = {}
         self._alone: dict[Keyed, OneRow | HotRow] = {}
 
     def alone(self, step: WindowStep) -> Values | None:
-        """Value of each window of a plain reduction for the only row; ``None`` for any other feature or rows."""
-        if len(self._spine.as_of) != 1 or self._spine.position is not None:
-            return None
+        """Value of each window of a plain reduction for the one row; ``None`` for any other feature."""
         row = self._alone.get(step.keyed)
         if row is None:
             view, as_of, entity = step.keyed.view.name, int(self._spine.as_of[0]), int(self._entities[step.keyed][0])

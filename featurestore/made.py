@@ -1,60 +1,60 @@
 """What ``evaluate`` has made: values by name, cut into the windows of a family when one of them is asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from featurestore.values import Values
 
 
 class Made(Mapping[str, Values]):
-    """Values by name, shape ``(rows,)``; of several windows of a feature, shape ``(windows * rows,)``, each its own."""
+    """Values by name, shape ``(rows,)``; of several windows of a feature, shape ``(windows * rows,)``, each its own.
 
-    __slots__ = ("_held",)
+    It has the names of ``outputs``, in their order. Others that were ``given`` or added can be asked for as well.
+    """
 
-    def __init__(self, given: Mapping[str, Values]) -> None:
-        self._held: dict[str, tuple[Values, int, int]] = {name: (values, 0, 1) for name, values in given.items()}
+    __slots__ = ("_added", "_given", "_held", "_outputs")
 
-    def add(self, names: Sequence[str], values: Values) -> None:
+    def __init__(self, given: Mapping[str, Values], outputs: tuple[str, ...]) -> None:
+        self._given, self._outputs = given, outputs
+        self._added: list[tuple[tuple[str, ...], Values]] = []
+        self._held: dict[str, tuple[tuple[str, ...], Values]] = {}
+
+    def add(self, names: tuple[str, ...], values: Values) -> None:
         """Add what was made at once for these names, one after another."""
-        many = len(names)
-        for part, name in enumerate(names):
-            self._held[name] = (values, part, many)
-
-    def only(self, names: Sequence[str]) -> "Made":
-        """Return those of these names, in their order."""
-        chosen = Made({})
-        chosen._held = {name: self._held[name] for name in names}
-        return chosen
+        one = names, values
+        self._added.append(one)
+        self._held.update(dict.fromkeys(names, one))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Python scalars of each row by name, null as ``None``; there must be a name."""
-        columns: dict[str, list[Any]] = {}
-        alone: dict[str, Any] = {}  # of a row that is the only one
-        given, items = None, []
-        for name, (values, part, windows) in self._held.items():
-            if values is not given:
-                given, items = values, values.to_list()
-            if len(items) == windows:
-                alone[name] = items[part]
-            else:
-                rows = len(items) // windows
-                columns[name] = items[part * rows : (part + 1) * rows]
-        if alone:
-            return [alone]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        """Python scalars of each row by name, null as ``None``, of one output or more, all of them added."""
+        found: list[Any] = []  # of each name a list; of the only row its value itself
+        rows = 0
+        for names, values in self._added:
+            items = values.to_list()
+            rows = len(items) // len(names)
+            found += items if rows == 1 else [items[part * rows : (part + 1) * rows] for part in range(len(names))]
+        named = dict(zip(self._held, found, strict=True))
+        if tuple(named) != self._outputs:
+            named = {name: named[name] for name in self._outputs}
+        if rows == 1:
+            return [named]
+        return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
 
     def __getitem__(self, name: str) -> Values:
         """Values of a name."""
-        values, part, many = self._held[name]
-        if many == 1:
+        held = self._held.get(name)
+        if held is None:
+            return self._given[name]
+        names, values = held
+        if len(names) == 1:
             return values
-        rows = len(values) // many
+        rows, part = len(values) // len(names), names.index(name)
         return values.take(slice(part * rows, (part + 1) * rows))
 
     def __iter__(self) -> Iterator[str]:
-        """Names in order."""
-        return iter(self._held)
+        """Outputs in order."""
+        return iter(self._outputs)
 
     def __len__(self) -> int:
-        """Names."""
-        return len(self._held)
+        """Outputs."""
+        return len(self._outputs)

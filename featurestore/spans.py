@@ -28,7 +28,7 @@ class Spans:
     The ranges of so many ``windows`` lie one after another for the same rows. A few may be given as ``pairs`` alone.
     """
 
-    __slots__ = ("_counts", "_edges", "_float_sums", "_parts", "few", "made", "pairs", "values", "windows")
+    __slots__ = ("_counts", "_edges", "_float_sums", "_lengths", "_parts", "few", "made", "pairs", "values", "windows")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Spans:
         self._edges: tuple[IntArray, IntArray] | None = None
         self._counts: IntArray | None = None
         self._float_sums: Any = None
+        self._lengths: list[int] | None = None
         self._parts: list[list[Any]] | None = None
         if lo is None or hi is None:
             self.few, self.pairs = True, pairs
@@ -66,7 +67,9 @@ class Spans:
     @property
     def lengths(self) -> list[int]:
         """Length of each range where they are few."""
-        return [hi - lo for lo, hi in self.pairs]
+        if self._lengths is None:
+            self._lengths = [hi - lo for lo, hi in self.pairs]
+        return self._lengths
 
     @property
     def counts(self) -> IntArray:

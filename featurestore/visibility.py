@@ -123,7 +123,6 @@ class Viewpoint:
 
     def __init__(self, events: Events) -> None:
         self.events = events
-        self.frame = Frame(events.columns, events.event_time, events.known_at)
         self.clocks = clocks_of(events)
         self._asking: Asking | None = None
 
@@ -132,6 +131,11 @@ class Viewpoint:
         if self._asking is None or self._asking.entity is not entity:
             self._asking = Asking(entity)
         return self._asking
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What windows look into."""
+        return Frame(self.events.columns, self.events.event_time, self.events.known_at)
 
     @cached_property
     def by_event_time(self) -> Locator:
