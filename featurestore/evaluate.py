@@ -75,10 +75,11 @@ def evaluate(
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
     looking = _Looking(spine, events, entities, hot)
+    alone = looking.alone(plan.keyed) if len(spine.as_of) == 1 and spine.position is None else None
     made = Made({**spine.columns, AS_OF: Values("datetime", spine.as_of)}, plan.outputs)
     for step in plan.steps:
         if isinstance(step, WindowStep):
-            values = looking.alone(step) if looking.one else None
+            values = None if alone is None else alone[step.keyed].reduced(step.feature)
             if values is None:
                 values = _reduced(step.feature, looking.windows(step), counts)  # one call for all of the family
             made.add(step.outputs, values)
@@ -100,20 +101,17 @@ class _Looking:
         hot: Mapping[str, Sequence[Part]],
     ) -> None:
         self._spine, self._events, self._entities, self._hot = spine, events, entities, hot
-        self.one = len(spine.as_of) == 1 and spine.position is None
         self._viewpoints: dict[str, Viewpoint] = {}
         self._windows: dict[Any, Window] = {}
-        self._alone: dict[Keyed, OneRow | HotRow] = {}
 
-    def alone(self, step: WindowStep) -> Values | None:
-        """Value of each window of a plain reduction for the one row; ``None`` for any other feature."""
-        row = self._alone.get(step.keyed)
-        if row is None:
-            view, as_of, entity = step.keyed.view.name, int(self._spine.as_of[0]), int(self._entities[step.keyed][0])
-            found = self._hot.get(view)
-            row = OneRow(as_of, entity, self._viewpoint(step.keyed)) if found is None else HotRow(as_of, entity, found)
-            self._alone[step.keyed] = row
-        return row.reduced(step.feature)
+    def alone(self, asked: Sequence[Keyed]) -> dict[Keyed, OneRow | HotRow]:
+        """The one row, asking each view."""
+        as_of, found = int(self._spine.as_of[0]), dict[Keyed, OneRow | HotRow]()
+        for keyed in asked:
+            entity, parts = int(self._entities[keyed][0]), self._hot.get(keyed.view.name)
+            viewed = OneRow(as_of, entity, self._viewpoint(keyed)) if parts is None else HotRow(as_of, entity, parts)
+            found[keyed] = viewed
+        return found
 
     def windows(self, step: WindowStep) -> Window:
         """Windows that the rows look back through."""

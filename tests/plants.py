@@ -6,7 +6,7 @@ caller alone, as a second code path would.
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,14 @@ def plant(rule: str, words: str, *caught: str) -> Callable[[Put], Put]:
         return put
 
     return added
+
+
+def made_of(values: Mapping[str, Values]) -> Made:
+    """What ``evaluate`` gives, of these values."""
+    made = Made({}, tuple(values))
+    for name, one in values.items():
+        made.add((name,), one)
+    return made
 
 
 def _alone(module: Any, patch: MonkeyPatch, put: Put) -> None:
@@ -171,7 +179,7 @@ def default_filled_online(patch: MonkeyPatch) -> None:
 
     def evaluate(*given: Any, **named: Any) -> Made:
         made = real(*given, **named)
-        return Made({name: Values(one.kind, one.data, None, one.categories) for name, one in made.items()})
+        return made_of({name: Values(one.kind, one.data, None, one.categories) for name, one in made.items()})
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -221,7 +229,7 @@ def columns_in_another_order(patch: MonkeyPatch) -> None:
 
     def evaluate(*given: Any, **named: Any) -> Made:
         made = real(*given, **named)
-        return Made(dict(zip(made, [made[name] for name in sorted(made)], strict=True)))
+        return made_of(dict(zip(made, [made[name] for name in sorted(made)], strict=True)))
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -234,7 +242,7 @@ def single_precision_online(patch: MonkeyPatch) -> None:
         return one if one.kind != "float" else Values("float", one.data.astype("f4").astype("f8"), one.valid)
 
     def evaluate(*given: Any, **named: Any) -> Made:
-        return Made({name: single(one) for name, one in real(*given, **named).items()})
+        return made_of({name: single(one) for name, one in real(*given, **named).items()})
 
     patch.setattr(lookup, "evaluate", evaluate)
 
@@ -350,7 +358,7 @@ def rows_in_another_order(patch: MonkeyPatch) -> None:
 
     def evaluate(plan: Any, spine: Spine, *rest: Any) -> Made:
         place = np.argsort(spine.columns["customer"].data, kind="stable")
-        return Made({name: one.take(place) for name, one in real(plan, spine, *rest).items()})
+        return made_of({name: one.take(place) for name, one in real(plan, spine, *rest).items()})
 
     patch.setattr(buckets, "evaluate", evaluate)
 

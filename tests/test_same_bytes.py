@@ -11,14 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from plants import edge_included, late_data_offline, ties_reversed_online
+from plants import edge_included, late_data_offline, made_of, ties_reversed_online
 from pydantic import BaseModel, Field
 
 from featurestore import Entity, FeatureService, Source, aggregations, feature, lookup, on, times
 from featurestore.column import Column
 from featurestore.errors import DefinitionError, DefinitionProblems, RequestError, UnknownService
 from featurestore.evaluate import evaluate
-from featurestore.made import Made
 from featurestore.registry import Registry
 from featurestore.testing import proof, same_bytes
 from featurestore.testing.comparing import Proof
@@ -205,7 +204,7 @@ def test_what_is_wrong_only_now_and_then_is_told_all_the_same(monkeypatch: pytes
     def now_and_then(*given: Any, **named: Any) -> Any:
         made = real(*given, **named)
         wrong = next(calls) == 40
-        return Made({name: from_list("float", [-7.0] * len(one)) for name, one in made.items()}) if wrong else made
+        return made_of({name: from_list("float", [-7.0] * len(one)) for name, one in made.items()}) if wrong else made
 
     monkeypatch.setattr(lookup, "evaluate", now_and_then)
     assert "-7.0 (lookup" in failing(service(turnover))
