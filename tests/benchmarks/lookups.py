@@ -1,24 +1,30 @@
 """Lookups within one process: twenty window features of an entity with a hundred events, now."""
 
+import math
 import random
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks import data, ours, processes
 from benchmarks.processes import Measured, Task
 from benchmarks.report import Section, duration, ratio
-from benchmarks.rivals import Found, Timed
+from benchmarks.rivals import DAYS, FUNCTIONS, Found, Timed, named
 
 BATCHES = (100, 1_000)
 WARMING = 200
 WORDS = {
     "sqlite": "SQLite: read an entity's events as one blob (yardstick)",
+    "hand": "Python by hand: those bytes, these values, nothing checked",
     "lookup": "**featurestore: `lookup`**",
     "same": "featurestore: `lookup` of one entity, over and over",
     "read": "its parts: read the online store",
@@ -35,7 +41,8 @@ def lookup(folder: Path, entities: int, requests: int, rounds: int, patience_s: 
     made = data.made(folder, data.recent(entities))
     ours.loaded(made, "plain")
     given = {"folder": str(made), "entities": entities, "requests": requests}
-    tasks = {"sqlite": Task("lookups:sqlite", given), "lookup": Task("lookups:one_by_one", given)}
+    tasks = {"sqlite": Task("lookups:sqlite", given), "hand": Task("lookups:by_hand", given)}
+    tasks["lookup"] = Task("lookups:one_by_one", given)
     tasks["same"] = Task("lookups:one_by_one", given | {"entities": 1})
     tasks |= {part: Task("lookups:part_of_one", given | {"part": part}) for part in ("read", "unpack", "fold")}
     for rows in BATCHES:
@@ -113,21 +120,59 @@ def in_batches(folder: str, entities: int, requests: int, rows: int) -> Timed:
 
 def sqlite(folder: str, entities: int, requests: int) -> Timed:
     """The least that a lookup in SQLite can cost: find a key, read the bytes of a hundred times and amounts."""
-    path = Path(folder) / "blobs.sqlite"
+    blob = bytes(data.PER_ENTITY * 16)
+    read = _table(Path(folder) / "blobs.sqlite", ((f"c{number}", blob) for number in range(entities)))
+    return lambda: clocked(read, drawn(entities, requests))
+
+
+def by_hand(folder: str, entities: int, requests: int) -> Timed:
+    """The least that Python takes: those bytes, and the same values of them, for this one service, unchecked."""
+    read, now = _table(Path(folder) / "events.sqlite", _packed(folder)), time.time_ns() // 1_000
+    names = [named(function, days) for function in FUNCTIONS for days in DAYS]
+
+    def values(name: str, at: int) -> dict[str, Any]:
+        ((blob,),) = read(name)
+        half = len(blob) // 2
+        times = np.frombuffer(blob, np.int64, half // 8).tolist()
+        amounts = np.frombuffer(blob, np.float64, half // 8, half).tolist()
+        stop = bisect_left(times, at)
+        parts = [amounts[bisect_left(times, at - days * data.DAY, 0, stop) : stop] for days in DAYS]
+        counts, sums = [len(part) for part in parts], [math.fsum(part) for part in parts]
+        means = [one / count if count else None for one, count in zip(sums, counts, strict=True)]
+        ends = ([end(part) if part else None for part in parts] for end in (min, max))
+        return dict(zip(names, chain(counts, sums, means, *ends), strict=True))
+
+    with ours.opened(folder, "plain") as store:
+        for name in drawn(entities, WARMING):
+            assert values(name, now) == store.lookup("plain", {"customer_id": name}, as_of=now).to_dict()
+    return lambda: clocked(lambda name: values(name, now), drawn(entities, requests))
+
+
+def _packed(folder: str) -> Iterator[tuple[str, bytes]]:
+    """Each entity's times and amounts, in order of time."""
+    table = pq.read_table(Path(folder) / "events", columns=["customer_id", "event_time", "amount"])
+    table = table.sort_by([("customer_id", "ascending"), ("event_time", "ascending")])
+    names = table.column("customer_id").to_pylist()
+    times = table.column("event_time").cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    amounts = table.column("amount").to_numpy()
+    start = 0
+    for name, own in groupby(names):
+        stop = start + sum(1 for _ in own)
+        yield name, times[start:stop].tobytes() + amounts[start:stop].tobytes()
+        start = stop
+
+
+def _table(path: Path, blobs: Iterable[tuple[str, bytes]]) -> Callable[[str], Any]:
+    """A new SQLite table of bytes by key; gives what reads them."""
     path.unlink(missing_ok=True)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA mmap_size = 2147418112")
     connection.execute("CREATE TABLE blobs (key TEXT NOT NULL, blob BLOB NOT NULL)")
     connection.execute("BEGIN")
-    blobs = ((f"c{number}", bytes(data.PER_ENTITY * 16)) for number in range(entities))
     connection.executemany("INSERT INTO blobs VALUES (?, ?)", blobs)
     connection.execute("CREATE INDEX by_key ON blobs (key)")
     connection.execute("COMMIT")
-
-    def read(name: str) -> Any:
-        return connection.execute("SELECT blob FROM blobs WHERE key = ?", (name,)).fetchall()
-
-    return lambda: clocked(read, drawn(entities, requests))
+    return lambda name: connection.execute("SELECT blob FROM blobs WHERE key = ?", (name,)).fetchall()
 
 
 def drawn(entities: int, count: int, seed: int = 1) -> list[str]:
