@@ -42,11 +42,11 @@ class OneRow:
         if type(function) is not Reduction or function.reduction not in FOLDS:
             return None
         look = (function.column, feature.windows, feature.offset)
-        spans = self._spans[look] if look in self._spans else self._look(look, feature)
+        spans = self._spans[look] if look in self._spans else self._look(function.column, feature)
         return None if spans is None else FOLDS[function.reduction](spans)
 
-    def _look(self, look: tuple[str, Any, int], feature: WindowFeature) -> Spans | None:
-        values, found = self._columns[look[0]], None
+    def _look(self, column: str, feature: WindowFeature) -> Spans | None:
+        values, found = self._columns[column], None
         known = values.valid is None or b"\0" not in values.valid.tobytes()
         if self._clocks is not None and known and values.kind in NUMBERS:
             inclusive = feature.view.source.inclusive
@@ -55,5 +55,5 @@ class OneRow:
             )
             if pairs is not None:
                 found = Spans(values, None, None, {"items": values.data.tolist()}, len(pairs), pairs)
-        self._spans[look] = found
+        self._spans[column, feature.windows, feature.offset] = found
         return found

@@ -75,11 +75,12 @@ def evaluate(
     """
     counts: dict[str, int] = {} if not_finite is None else not_finite
     looking = _Looking(spine, events, entities, hot)
-    alone = looking.alone(plan.keyed) if len(spine.as_of) == 1 and spine.position is None else None
+    one = len(spine) == 1 and spine.position is None
+    alone = {keyed: looking.alone(keyed) for keyed in plan.keyed} if one else {}
     made = Made({**spine.columns, AS_OF: Values("datetime", spine.as_of)}, plan.outputs)
     for step in plan.steps:
         if isinstance(step, WindowStep):
-            values = None if alone is None else alone[step.keyed].reduced(step.feature)
+            values = alone[step.keyed].reduced(step.feature) if alone else None
             if values is None:
                 values = _reduced(step.feature, looking.windows(step), counts)  # one call for all of the family
             made.add(step.outputs, values)
@@ -104,14 +105,11 @@ class _Looking:
         self._viewpoints: dict[str, Viewpoint] = {}
         self._windows: dict[Any, Window] = {}
 
-    def alone(self, asked: Sequence[Keyed]) -> dict[Keyed, OneRow | HotRow]:
-        """The one row, asking each view."""
-        as_of, found = int(self._spine.as_of[0]), dict[Keyed, OneRow | HotRow]()
-        for keyed in asked:
-            entity, parts = int(self._entities[keyed][0]), self._hot.get(keyed.view.name)
-            viewed = OneRow(as_of, entity, self._viewpoint(keyed)) if parts is None else HotRow(as_of, entity, parts)
-            found[keyed] = viewed
-        return found
+    def alone(self, keyed: Keyed) -> OneRow | HotRow:
+        """The only row, asking a view."""
+        as_of, entity = int(self._spine.as_of[0]), int(self._entities[keyed][0])
+        parts = self._hot.get(keyed.view.name)
+        return OneRow(as_of, entity, self._viewpoint(keyed)) if parts is None else HotRow(as_of, entity, parts)
 
     def windows(self, step: WindowStep) -> Window:
         """Windows that the rows look back through."""

@@ -1,6 +1,7 @@
 """What ``evaluate`` has made: values by name, cut into the windows of a family when one of them is asked for."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from featurestore.values import Values
@@ -27,13 +28,16 @@ class Made(Mapping[str, Values]):
 
     def rows(self) -> list[dict[str, Any]]:
         """Python scalars of each row by name, null as ``None``, of one output or more, all of them added."""
+        added = self._added
+        if len(self._held) > len(self._outputs):  # what others are made of
+            added = [one for one in added if not set(self._outputs).isdisjoint(one[0])]
         found: list[Any] = []  # of each name a list; of the only row its value itself
         rows = 0
-        for names, values in self._added:
+        for names, values in added:
             items = values.to_list()
             rows = len(items) // len(names)
             found += items if rows == 1 else [items[part * rows : (part + 1) * rows] for part in range(len(names))]
-        named = dict(zip(self._held, found, strict=True))
+        named = dict(zip(chain.from_iterable(names for names, _ in added), found, strict=True))
         if tuple(named) != self._outputs:
             named = {name: named[name] for name in self._outputs}
         if rows == 1:

@@ -20,15 +20,19 @@ from featurestore.errors import DefinitionError, RequestError, UnknownName, sugg
 from featurestore.values import Kind
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Keyed:
-    """A view asked for the entity whose key stands in these columns of the spine, in the entity's key order.
-
-    A plan has one object for each, told apart at a glance.
-    """
+    """A view asked for the entity whose key stands in these columns of the spine, in the entity's key order."""
 
     view: SourceBy
     columns: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.view.name, self.columns))
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,7 @@ def with_labels(plan: ServicePlan, labels: Sequence[Label]) -> ServicePlan:
                     f"Feature service {plan.service.name!r} needs {key!r} as {known.kind}, and label {label.name!r} as "
                     f"{kind}."
                 )
-    keyed = {(one.view.name, one.columns): one for one in plan.keyed}
-    steps = tuple(LabelStep(label, _keyed(keyed, label.view, label.view.entity.key)) for label in labels)
+    steps = tuple(LabelStep(label, Keyed(label.view, label.view.entity.key)) for label in labels)
     return replace(
         plan,
         columns=tuple(columns.values()),
@@ -166,7 +169,7 @@ class _Compiler:
         self.columns: dict[str, SpineColumn] = {}
         self.kinds: dict[str, tuple[Kind, bool]] = {}
         self.pending: list[str] = []
-        self.keyed: dict[tuple[str, tuple[str, ...]], Keyed] = {}
+        self.keyed: dict[Keyed, Keyed] = {}
 
     def plan(self) -> ServicePlan:
         for one in self.request:
@@ -200,7 +203,8 @@ class _Compiler:
         for name, kind in zip(names, view.key_kinds, strict=True):
             self._key(name, kind, f"{view.name} of feature {feature.name!r}")
         outputs = feature.outputs if role is None else role.outputs
-        step = WindowStep(feature, _keyed(self.keyed, view, names), outputs)
+        keyed = Keyed(view, names)
+        step = WindowStep(feature, self.keyed.setdefault(keyed, keyed), outputs)  # one object: told apart at a glance
         for output in outputs:
             self.steps[output] = step
             self.kinds[output] = (feature.kind, feature.nullable)
@@ -290,11 +294,6 @@ class _Compiler:
 
     def _wrong(self, what: str) -> DefinitionError:
         return DefinitionError(f"Feature service {self.service.name!r} {what}.")
-
-
-def _keyed(known: dict[tuple[str, tuple[str, ...]], Keyed], view: SourceBy, columns: tuple[str, ...]) -> Keyed:
-    """The one object for a view and these columns."""
-    return known.setdefault((view.name, columns), Keyed(view, columns))
 
 
 def outputs_of(features: Sequence[Listed]) -> dict[str, Listed]:
