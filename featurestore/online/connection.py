@@ -13,12 +13,21 @@ from typing import NamedTuple
 from featurestore.errors import FeatureStoreError, NewerFormat, OperationError, StoreBusy, StoreDamaged
 from featurestore.online import ViewState
 
-FORMAT = 2
+FORMAT = 3
 APPLICATION = 0x46534F4E  # "FSON": tells our file from any other SQLite file
 BUSY_S = 5.0
 _POLL_S = 0.0005
 _WAL_PAGES = 8192  # 32 MB: pages of indexes that every append changes are then written to the file once for several
 _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids to use them here, or even to close them
+
+_FRESH = """
+CREATE TABLE fresh_tail
+    (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
+CREATE INDEX fresh_tail_by_key ON fresh_tail (view, key, position);
+CREATE TABLE fresh_keys
+    (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
+"""
 
 SCHEMA = """
 CREATE TABLE state
@@ -45,8 +54,9 @@ CREATE TABLE runs
 """
 
 
-_UPGRADES = {
-    1: ("ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0", "UPDATE state SET closed = position")
+_UPGRADES = {  # from each earlier format to the next
+    1: "ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;\nUPDATE state SET closed = position",
+    2: _FRESH,
 }
 
 
@@ -133,13 +143,15 @@ class Connection:
     def _bring_up(self, version: int | None) -> None:
         """Make the tables of a new file, or those of an earlier format into those of this one."""
         if version is None:
-            for statement in SCHEMA.split(";\n"):
-                self.execute(statement)
+            self._execute_all(SCHEMA + _FRESH)
             self.execute(f"PRAGMA application_id = {APPLICATION}")
         for earlier in range(FORMAT if version is None else version, FORMAT):
-            for statement in _UPGRADES[earlier]:
-                self.execute(statement)
+            self._execute_all(_UPGRADES[earlier])
         self.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _execute_all(self, statements: str) -> None:
+        for statement in statements.split(";\n"):
+            self.execute(statement)
 
     def _when_free(self, statement: str) -> None:
         deadline = time.monotonic() + BUSY_S

@@ -31,6 +31,7 @@ from featurestore.online import (
 from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
 from featurestore.online.group_commit import GroupCommit
 from featurestore.online.keys import NO_KEYS, sift, signed
+from featurestore.online.sqlite_fresh import TAIL, next_key, settle
 from featurestore.online.sqlite_keys import known_keys, live_runs
 
 _ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
@@ -272,14 +273,15 @@ _STATE = "SELECT position, stamp, generation FROM state"
 
 def _statements(runs: Sequence[tuple[str, int | None]], taken: int) -> Statements:
     """Statements of a view: of its runs (table and stamp), then of its tail."""
-    tables = [(table, "NULL" if stamp is None else stamp, "") for table, stamp in runs] + [("tail", "NULL", _OF_TAIL)]
+    tables = [(table, "NULL" if stamp is None else stamp, "") for table, stamp in runs]
+    tables += [(table, "NULL", _OF_TAIL) for table in TAIL]
 
     def each(arm: str, *, beside: str = "") -> list[str]:
         return [arm.format(table=table, stamp=f"{stamp}{beside}") + more for table, stamp, more in tables]
 
     one, with_state, many = each(_ONE_ARM), each(_ONE_ARM, beside=", NULL"), each(_MANY_ARM)
     snapshot = [_STATE, *with_state]  # one after another: a join would copy what it joins
-    return Statements(_all(one), _all(snapshot), _all(many), _all(one[:-1]), taken)
+    return Statements(_all(one), _all(snapshot), _all(many), _all(one[: len(runs)]), taken)
 
 
 def _all(arms: Sequence[str]) -> str:
@@ -364,6 +366,7 @@ def _append(connection: Connection, source: str, batch: Batch) -> Receipt:
     for view, pieces in views.items():
         sqlite_tail.add(connection, view, pieces, position, batch.merge)
     _remember_keys(connection, source, batch, sifted.kept, position)
+    settle(connection)
     sqlite_views.note_events(connection, source, batch.covers)
     connection.execute("UPDATE state SET position = ?, stamp = ?", (position, stamp))
     return Receipt(position, stamp, sifted.kept, sifted.duplicates)
@@ -376,6 +379,8 @@ def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntA
     key_hash = signed(batch.keys.key_hash)
     rows = rows[np.argsort(key_hash[rows])]  # the index takes them faster in its order
     key, payload = key_hash[rows].tolist(), signed(batch.keys.payload_hash)[rows].tolist()
+    first = next_key(connection)
     connection.sqlite.executemany(
-        "INSERT INTO keys VALUES (?, ?, ?, ?)", [(source, k, p, position) for k, p in zip(key, payload, strict=True)]
+        "INSERT INTO fresh_keys (rowid, source, key_hash, payload_hash, position) VALUES (?, ?, ?, ?, ?)",
+        [(row, source, k, p, position) for row, (k, p) in enumerate(zip(key, payload, strict=True), first)],
     )

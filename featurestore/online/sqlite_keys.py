@@ -9,10 +9,11 @@ from featurestore.events import IntArray
 from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
 from featurestore.online.keys import NO_KEYS, among, joined, match, signed
+from featurestore.online.sqlite_fresh import KEYS, span
 from featurestore.values import FEW
 
 _ASKED_AT_ONCE = 10_000
-_BLOCKS_AT_ONCE = 1_000
+_BLOCKS_AT_ONCE = 100  # more than a processor's cache holds is slower
 _PASSED = 8  # rows that a pass over the table reads in the time of one search
 
 
@@ -24,7 +25,8 @@ def known_keys(connection: Connection, source: str, key_hash: IntArray) -> Known
     if not len(asked):
         return NO_KEYS
     runs = live_runs(connection, source)
-    return joined([_appended(connection, source, asked), *(in_run(connection, run, asked) for run in runs)])
+    appended = [_appended(connection, table, source, asked) for table in KEYS]
+    return joined([*appended, *(in_run(connection, run, asked) for run in runs)])
 
 
 def live_runs(connection: Connection, source: str) -> tuple[int, ...]:
@@ -46,46 +48,45 @@ def in_run(connection: Connection, run: int, asked: IntArray) -> KnownKeys:
             f"SELECT pairs FROM keys_{run} WHERE first BETWEEN {begin} AND ?2 ORDER BY first",
             (int(asked[0]), int(asked[-1])),
         )
-        parts = []
-        while some := blocks.fetchmany(_BLOCKS_AT_ONCE):
-            parts.append(match([pairs for (pairs,) in some], asked))
-        return joined(parts)
-    holding = (
-        f"SELECT DISTINCT (SELECT max(first) FROM keys_{run} WHERE first <= value) AS place FROM json_each(?)"
-        " ORDER BY place"
-    )
-    found = connection.execute(
-        f"SELECT pairs FROM ({holding}) CROSS JOIN keys_{run} ON first = place", (json.dumps(asked.tolist()),)
-    )
-    return match([pairs for (pairs,) in found.fetchall()], asked)
+    else:
+        holding = (
+            f"SELECT DISTINCT (SELECT max(first) FROM keys_{run} WHERE first <= value) AS place FROM json_each(?)"
+            " ORDER BY place"
+        )
+        blocks = connection.execute(
+            f"SELECT pairs FROM ({holding}) CROSS JOIN keys_{run} ON first = place", (json.dumps(asked.tolist()),)
+        )
+    parts = []
+    while some := blocks.fetchmany(_BLOCKS_AT_ONCE):
+        parts.append(match([pairs for (pairs,) in some], asked))
+    return joined(parts)
 
 
 def appended_after(connection: Connection, position: int) -> dict[str, IntArray]:
     """Key hashes appended after a position, sorted, per source."""
     found: dict[str, list[int]] = {}
-    for source, key_hash, at in connection.execute("SELECT source, key_hash, position FROM keys ORDER BY rowid DESC"):
+    rows = chain.from_iterable(
+        connection.execute(f"SELECT source, key_hash, position FROM {table} ORDER BY rowid DESC")
+        for table in reversed(KEYS)
+    )
+    for source, key_hash, at in rows:
         if at <= position:  # rows are in the order of positions
             break
         found.setdefault(source, []).append(key_hash)
     return {source: np.unique(np.array(hashes, np.int64)) for source, hashes in found.items()}
 
 
-def _newest(connection: Connection) -> int:
-    """Number of the newest row of an appended key, about as many as there are."""
-    return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM keys").fetchone()[0])
-
-
-def _appended(connection: Connection, source: str, asked: IntArray) -> KnownKeys:
-    if len(asked) > FEW and _newest(connection) < _PASSED * len(asked):
-        every = connection.execute("SELECT key_hash, payload_hash FROM keys WHERE source = ?", (source,))
+def _appended(connection: Connection, table: str, source: str, asked: IntArray) -> KnownKeys:
+    if len(asked) > FEW and span(connection, table) < _PASSED * len(asked):
+        every = connection.execute(f"SELECT key_hash, payload_hash FROM {table} WHERE source = ?", (source,))
         pairs = np.fromiter(chain.from_iterable(every), np.int64)
         return among(pairs[::2], pairs[1::2], asked)
     found: list[tuple[int, int]] = []
     for first in range(0, len(asked), _ASKED_AT_ONCE):
         found += connection.execute(
-            "SELECT k.key_hash, k.payload_hash FROM json_each(?) AS asked CROSS JOIN keys AS k "
+            f"SELECT k.key_hash, k.payload_hash FROM json_each(?) AS asked CROSS JOIN {table} AS k "
             "ON k.source = ? AND k.key_hash = asked.value",
             (json.dumps(asked[first : first + _ASKED_AT_ONCE].tolist()), source),
         ).fetchall()
-    table = np.array(found, np.int64).reshape(-1, 2)
-    return KnownKeys(table[:, 0], table[:, 1])
+    known = np.array(found, np.int64).reshape(-1, 2)
+    return KnownKeys(known[:, 0], known[:, 1])

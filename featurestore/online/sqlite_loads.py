@@ -16,6 +16,7 @@ from featurestore.errors import OperationError
 from featurestore.online import KnownKeys, Piece, State, ViewState, sqlite_views
 from featurestore.online.connection import Connection
 from featurestore.online.keys import key_blocks
+from featurestore.online.sqlite_fresh import KEYS, TAIL
 from featurestore.online.sqlite_keys import appended_after, in_run
 
 _Row = TypeVar("_Row", Piece, tuple[int, int, bytes])
@@ -121,9 +122,10 @@ def delete(connection: Connection, view: str, keys: Collection[str]) -> None:
             runs = connection.execute("SELECT id FROM runs WHERE kind = 'events' AND name = ?", (view,)).fetchall()
             for (run,) in runs:
                 connection.sqlite.executemany(f"DELETE FROM run_{run} WHERE key = ?", some)
-            connection.sqlite.executemany(
-                "DELETE FROM tail WHERE view = ? AND key = ?", [(view, key) for (key,) in some]
-            )
+            for tail in TAIL:
+                connection.sqlite.executemany(
+                    f"DELETE FROM {tail} WHERE view = ? AND key = ?", [(view, key) for (key,) in some]
+                )
             connection.execute("UPDATE state SET generation = generation + 1")  # readers may hold what was there
         time.sleep(_PAUSE_S)
 
@@ -148,17 +150,16 @@ def resume(connection: Connection, position: int, stamp: int) -> None:
     )
     connection.execute("UPDATE views SET complete = 0")
     connection.execute("UPDATE runs SET state = 'retired' WHERE kind = 'keys' AND state = 'live'")
-    connection.execute("DELETE FROM keys")
+    for appended in KEYS:
+        connection.execute(f"DELETE FROM {appended}")
 
 
 def clear(connection: Connection) -> None:
     """Remove what no snapshot of now can see: retired runs, and the tail that runs have taken in."""
     for view, upto in connection.execute("SELECT name, tail_from FROM views").fetchall():
-        _repeat(
-            connection,
-            "DELETE FROM tail WHERE rowid IN (SELECT rowid FROM tail WHERE view = ? AND position <= ? LIMIT ?)",
-            (view, upto, _ROWS),
-        )
+        for tail in TAIL:
+            taken = f"SELECT rowid FROM {tail} WHERE view = ? AND position <= ? LIMIT ?"
+            _repeat(connection, f"DELETE FROM {tail} WHERE rowid IN ({taken})", (view, upto, _ROWS))
     for run, kind in connection.execute("SELECT id, kind FROM runs WHERE state = 'retired'").fetchall():
         _drop(connection, run, "run" if kind == "events" else "keys")
 

@@ -10,22 +10,27 @@ from collections.abc import Sequence
 
 from featurestore.online import Merge, Piece
 from featurestore.online.connection import Connection
+from featurestore.online.sqlite_fresh import TAIL
 
-MOST = 16
+MOST = 32
 """So many small blobs of an entity stay as they are."""
 
 _TAKEN = "coalesce((SELECT tail_from FROM views WHERE name = ?1), 0)"
-_BUSY = (
-    "SELECT asked.value FROM json_each(?2) AS asked WHERE"
-    f" (SELECT count(*) FROM tail WHERE view = ?1 AND key = asked.value AND position > {_TAKEN}) > {MOST}"
+_MANY = " + ".join(
+    f"(SELECT count(*) FROM {table} WHERE view = ?1 AND key = asked.value AND position > {_TAKEN})" for table in TAIL
 )
-_SMALL = 1 << 15  # bytes; a larger blob is as good as one of a load
+_BUSY = f"SELECT asked.value FROM json_each(?2) AS asked WHERE {_MANY} > {MOST}"
+_SMALL = 1 << 13  # bytes; a larger blob is as good as one of a load
+_SMALL_ROWS = " UNION ALL ".join(
+    f"SELECT '{table}', rowid, key, position, blob FROM {table}"
+    " WHERE view = ?1 AND key = ?2 AND position > ?3 AND position <= ?4 AND length(blob) < ?5"
+    for table in TAIL
+)
 
 
 def add(connection: Connection, view: str, pieces: Sequence[Piece], position: int, merge: Merge | None) -> None:
     """Within the transaction that appends: put pieces into a view's tail; merge those of entities that have many."""
-    rows = [(view, key, position, last_time, blob) for key, last_time, blob in pieces]
-    connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
+    _insert(connection, [(view, key, position, last_time, blob) for key, last_time, blob in pieces])
     if merge is None:
         return
     busy = connection.execute(_BUSY, (view, json.dumps([key for key, _, _ in pieces]))).fetchall()
@@ -39,10 +44,12 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
     packed = merge(view, [[blob for *_, blob in blobs] for blobs in many])
     for blobs, new in zip(many, packed, strict=True):
         if new is not None:
-            key, position = blobs[0][1], max(at for _, _, at, _ in blobs)
-            connection.sqlite.executemany("DELETE FROM tail WHERE rowid = ?", [(rowid,) for rowid, *_ in blobs])
-            rows = [(view, key, position, last_time, blob) for last_time, blob in new]
-            connection.sqlite.executemany("INSERT INTO tail VALUES (?, ?, ?, ?, ?)", rows)
+            _, _, key, _, _ = blobs[0]
+            newest = max(at for *_, at, _ in blobs)
+            for table in TAIL:
+                old = [(rowid,) for of, rowid, *_ in blobs if of == table]
+                connection.sqlite.executemany(f"DELETE FROM {table} WHERE rowid = ?", old)
+            _insert(connection, [(view, key, newest, last_time, blob) for last_time, blob in new])
 
 
 def close(connection: Connection) -> int:
@@ -51,10 +58,12 @@ def close(connection: Connection) -> int:
     return int(connection.execute("SELECT position FROM state").fetchone()[0])
 
 
-def _small(connection: Connection, view: str, key: str, side: tuple[int, int]) -> list[tuple[int, str, int, bytes]]:
-    """Number, key, position and blob of an entity's small rows after one position and up to another."""
-    return connection.execute(
-        "SELECT rowid, key, position, blob FROM tail"
-        " WHERE view = ? AND key = ? AND position > ? AND position <= ? AND length(blob) < ?",
-        (view, key, *side, _SMALL),
-    ).fetchall()
+def _insert(connection: Connection, rows: Sequence[tuple[str, str, int, int, bytes]]) -> None:
+    connection.sqlite.executemany("INSERT INTO fresh_tail VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _small(
+    connection: Connection, view: str, key: str, side: tuple[int, int]
+) -> list[tuple[str, int, str, int, bytes]]:
+    """Table, number, key, position and blob of an entity's small rows after one position and up to another."""
+    return connection.execute(_SMALL_ROWS, (view, key, *side, _SMALL)).fetchall()
