@@ -1,6 +1,6 @@
 """Blobs of many appends as few: every lookup gives what it gave, whatever comes between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from test_handful import customer as by_customer
 from featurestore import FeatureService, FeatureStore, Source, feature
 from featurestore.handful import read
 from featurestore.merging import merged
+from featurestore.online import sqlite_fresh
+from featurestore.online.sqlite_tail import MOST
 from featurestore.unpacking import events_of
 from featurestore.view import tie_columns
 
@@ -90,17 +92,27 @@ def blobs(store: FeatureStore) -> int:
     return len(store.online.read({"payments_by_customer": ["c1"]}, {}).blobs["payments_by_customer"][0])
 
 
+@pytest.fixture(params=[sqlite_fresh._MOST, 5], ids=["moved when much", "moved at once"])
+def moved(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So many rows of appends lie in the small tables before they are moved."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_fresh, "_MOST", request.param)
+        yield
+
+
+@pytest.mark.usefixtures("moved")
 def test_many_ingests_leave_few_blobs_and_a_load_leaves_the_events_once(open_store: Open, clock: Clock) -> None:
     store = open_store(SHOP)
-    for count in range(0, 130, 26):
-        send(store, range(count, count + 26))
+    for count in range(0, 225, 45):
+        send(store, range(count, count + 45))
         clock.advance(seconds=1)
-        assert blobs(store) <= 34
-        assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 26)
+        assert blobs(store) <= 2 * MOST + 2
+        assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 45)
         store.materialize()
-        assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 26)
+        assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 45)
 
 
+@pytest.mark.usefixtures("moved")
 @pytest.mark.parametrize("step", ["journal", "trim_journal", "begin_load", "publish_load"])
 def test_what_is_ingested_while_a_load_takes_over_stays_apart(
     tmp_path: Path, open_store: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch, step: str
@@ -112,16 +124,16 @@ def test_what_is_ingested_while_a_load_takes_over_stays_apart(
 
     def meanwhile(self: Any, *given: Any, **named: Any) -> Any:
         monkeypatch.undo()
-        send(store, range(10, 40))
+        send(store, range(10, 60))
         return taken(self, *given, **named)
 
     monkeypatch.setattr(type(store.online), step, meanwhile)
     store.materialize()
     clock.advance(seconds=1)
-    assert store.lookup("shop", {"customer": "c1"})["filed_amounts"] == expected(40)
-    send(store, range(40, 50))
+    assert store.lookup("shop", {"customer": "c1"})["filed_amounts"] == expected(60)
+    send(store, range(60, 70))
     write(tmp_path / "data/b.csv", "x2,c2,2026-05-15T10:00:00,1")
     store.materialize()
     clock.advance(seconds=1)
-    assert store.lookup("shop", {"customer": "c1"})["filed_amounts"] == expected(50)
+    assert store.lookup("shop", {"customer": "c1"})["filed_amounts"] == expected(70)
     assert blobs(store) <= 2

@@ -178,7 +178,8 @@ def test_an_estimator_that_takes_no_null_says_so_and_names_them(store: FeatureSt
 def test_a_regression_gives_a_value(store: FeatureStore, training: TrainingSet) -> None:
     store.train("loss", training, LinearRegression(), label="loss", cv=2, features=["number", "spent"])
     frame = training.to_pandas().sort_values("event_time", kind="stable")
-    fitted = LinearRegression().fit(frame[["number", "spent"]].to_numpy(float), frame["loss"].to_numpy())
+    inputs = frame[["number", "spent"]].to_numpy(float).copy(order="C")  # in another order the last bit may differ
+    fitted = LinearRegression().fit(inputs, frame["loss"].to_numpy())
     row = frame.iloc[17]
     found = store.predict("loss", row_of(row), as_of=row["event_time"])
     assert (found.label, found.probabilities, found.decision) == (None, None, None)
