@@ -80,12 +80,12 @@ SHOP = [FeatureService("shop", features=[amounts])]
 
 def send(store: FeatureStore, numbers: range) -> None:
     for number in numbers:
-        at = MAY - timedelta(minutes=number * 7 % 40)
+        at = MAY - timedelta(minutes=number * 7 % 100)
         store.ingest("payments", {"id": f"p{number}", "customer": "c1", "event_time": at, "amount": number})
 
 
 def expected(count: int) -> str:
-    return ",".join(map(str, sorted(range(count), key=lambda number: (-(number * 7 % 40), number))))
+    return ",".join(map(str, sorted(range(count), key=lambda number: (-(number * 7 % 100), number))))
 
 
 def blobs(store: FeatureStore) -> int:
