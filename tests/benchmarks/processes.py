@@ -5,7 +5,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,22 @@ def run(task: Task, patience_s: float) -> Run | Failure:
         return Failure("out of memory" if done.returncode == -9 else lines[-1])
     told = json.loads(done.stdout.splitlines()[-1])
     return Run(told["seconds"], told["rss_mb"], told["found"], os.getloadavg()[0])
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """Keep every processor from falling asleep, by work of the lowest priority: a sleeping one takes long to wake."""
+    if sys.platform != "linux":
+        yield
+        return
+    idling = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile os.getppid() == {}: pass"
+    running = [subprocess.Popen([sys.executable, "-c", idling.format(os.getpid())]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
 
 
 def environment() -> dict[str, str]:
