@@ -27,6 +27,8 @@ FOLDS: Mapping[str, Callable[[Spans], Values]] = {
     "nunique": fold.distinct,
 }
 
+_UNSEEN = object()
+
 
 class OneRow:
     """A row that asks as of one instant (microseconds UTC) for the one entity of a view, or with -1 for none."""
@@ -34,15 +36,16 @@ class OneRow:
     def __init__(self, as_of: int, entity: int, viewpoint: Viewpoint) -> None:
         self._clocks = viewpoint.clocks if len(viewpoint.events) <= FEW_EVENTS else None
         self._as_of, self._entity, self._columns = as_of, entity, viewpoint.events.columns
-        self._spans: dict[Any, Spans | None] = {}
+        self._spans: dict[Any, Any] = {}
 
     def reduced(self, feature: WindowFeature) -> Values | None:
         """Value of each of a feature's windows; ``None`` if it is not that plain."""
         function = feature.function
         if type(function) is not Reduction or function.reduction not in FOLDS:
             return None
-        look = (function.column, feature.windows, feature.offset)
-        spans = self._spans[look] if look in self._spans else self._look(function.column, feature)
+        spans = self._spans.get((function.column, feature.windows, feature.offset), _UNSEEN)
+        if spans is _UNSEEN:
+            spans = self._look(function.column, feature)
         return None if spans is None else FOLDS[function.reduction](spans)
 
     def _look(self, column: str, feature: WindowFeature) -> Spans | None:

@@ -265,5 +265,7 @@ def _indices(texts: Sequence[str | None], places: dict[str, int]) -> IntArray:
 def _vectors(service: Prepared, made: Made, asked: IntArray, position: int) -> list[Vector]:
     rows: Sequence[Mapping[str, Any]] = made.rows() if len(made) else [{}] * len(asked)
     instants = asked.tolist()
+    if len(rows) == 1:
+        return [Vector(rows[0], times.to_datetime(instants[0]), position, service.fingerprint)]
     moments = {at: times.to_datetime(at) for at in set(instants)}
     return [Vector(row, moments[at], position, service.fingerprint) for row, at in zip(rows, instants, strict=True)]

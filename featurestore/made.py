@@ -13,23 +13,22 @@ class Made(Mapping[str, Values]):
     It has the names of ``outputs``, in their order. Others that were ``given`` or added can be asked for as well.
     """
 
-    __slots__ = ("_added", "_given", "_held", "_outputs")
+    __slots__ = ("_added", "_found", "_given", "_known", "_outputs")
 
     def __init__(self, given: Mapping[str, Values], outputs: tuple[str, ...]) -> None:
         self._given, self._outputs = given, outputs
         self._added: list[tuple[tuple[str, ...], Values]] = []
-        self._held: dict[str, tuple[tuple[str, ...], Values]] = {}
+        self._found: dict[str, tuple[tuple[str, ...], Values]] = {}  # of so many of them as were known by then
+        self._known = 0
 
     def add(self, names: tuple[str, ...], values: Values) -> None:
         """Add what was made at once for these names, one after another."""
-        one = names, values
-        self._added.append(one)
-        self._held.update(dict.fromkeys(names, one))
+        self._added.append((names, values))
 
     def rows(self) -> list[dict[str, Any]]:
         """Python scalars of each row by name, null as ``None``, of one output or more, all of them added."""
         added = self._added
-        if len(self._held) > len(self._outputs):  # what others are made of
+        if sum([len(names) for names, _ in added]) > len(self._outputs):  # what others are made of
             added = [one for one in added if not set(self._outputs).isdisjoint(one[0])]
         found: list[Any] = []  # of each name a list; of the only row its value itself
         rows = 0
@@ -46,10 +45,13 @@ class Made(Mapping[str, Values]):
 
     def __getitem__(self, name: str) -> Values:
         """Values of a name."""
-        held = self._held.get(name)
-        if held is None:
+        if self._known < len(self._added):
+            self._found.update((of, one) for one in self._added[self._known :] for of in one[0])
+            self._known = len(self._added)
+        found = self._found.get(name)
+        if found is None:
             return self._given[name]
-        names, values = held
+        names, values = found
         if len(names) == 1:
             return values
         rows, part = len(values) // len(names), names.index(name)

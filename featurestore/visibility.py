@@ -236,7 +236,7 @@ class Clocks:
         self.happened: Sequence[int] | IntArray = event_time if len(event_time) > LISTED else event_time.tolist()
         self._known_at = known_at
         at_once = event_time.tobytes() == known_at.tobytes()  # the last one is the newest then
-        self._newest = int((known_at[-1] if at_once else known_at.max()) if len(known_at) else 0)
+        self._newest = int((known_at[-1] if at_once else np.maximum.reduce(known_at)) if len(known_at) else 0)
 
     def range_before(self, happened: Edge, known: Edge) -> int | None:
         """How many events a row sees where these are its edges; ``None`` where they do not come before all others."""
