@@ -25,7 +25,7 @@ from featurestore.filling import Wanted
 from featurestore.ingest import take_over
 from featurestore.log import EventLog, Kind, Load
 from featurestore.online import KnownKeys, OnlineStore, State, ViewState
-from featurestore.online.keys import merged
+from featurestore.online.keys import merged, worth_merging
 from featurestore.spill import Room, Spill, ranges, room_at
 from featurestore.view import KNOWN_AT, TableColumns, coded, ties_of
 
@@ -252,12 +252,17 @@ class _Loading:
         return source.name in self.unkeyed and bool(self.log.rows(source.name) or (one and one.rows))
 
     def _keys_of(self, source: Source) -> Iterator[KnownKeys]:
-        """Keys that this load brings: of its own rows, and of what is in the log where those are made again."""
+        """Keys that this load writes: of its rows and of small loads before it; of all where they are made again."""
         one = self._found_of(source)
-        parts = iter(()) if one is None else one.keys()
-        if source.key is None or not self._keys_anew(source):
-            return parts
-        return merged(parts, known.keys_again(source, self.log, rebuild=self.terms.rebuild and one is not None))
+        own = iter(()) if one is None else one.keys()
+        if source.key is None:
+            return own
+        if self._keys_anew(source):
+            again = known.keys_again(source, self.log, rebuild=self.terms.rebuild and one is not None)
+            return merged([own, [again]])
+        runs = worth_merging(self.online.key_runs(source.name), 0 if one is None else one.rows)
+        self.replaced += runs
+        return merged([own, *map(self.online.keys_of_run, runs)])
 
     def _found_of(self, source: Source) -> Arrived | None:
         return next((one for one in self.found if one.source is source), None)

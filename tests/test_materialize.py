@@ -44,6 +44,24 @@ def test_a_new_file_adds_its_rows_alone(tmp_path: Path, open_store: Open) -> Non
     assert number(store, "c1") == 2
 
 
+def test_many_loads_leave_few_runs_of_keys_and_forget_none(tmp_path: Path, open_store: Open, clock: Clock) -> None:
+    store, rows = open_store(), [f"p{one},c1,2026-05-11T10:{one // 3:02}:00,5" for one in range(60)]
+    for load in range(20):
+        write(tmp_path / f"data/{load:02}.csv", *rows[3 * load : 3 * load + 3])
+        assert store.materialize().rows == 3
+        clock.advance(seconds=1)
+        assert len(store.online.key_runs("payments")) <= 4
+    write(tmp_path / "data/again.csv", *rows, "p60,c1,2026-05-11T11:00:00,5")
+    done = store.materialize()
+    assert (done.rows, done.sources[0].duplicates) == (1, 60)
+    assert sum(store.online.key_runs("payments").values()) == 61 + 1  # and the mark of their column
+    clock.advance(seconds=1)
+    assert number(store, "c1") == 61
+    write(tmp_path / "data/other.csv", "p7,c1,2026-05-11T10:02:00,6")
+    with pytest.raises(ConflictingRows, match="p7"):
+        store.materialize()
+
+
 def test_a_grown_file_adds_its_new_rows(tmp_path: Path, open_store: Open) -> None:
     write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
     store = open_store([service(unkeyed)])

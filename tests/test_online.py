@@ -2,16 +2,19 @@
 
 import string
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from online_workers import VIEW, batch, joining, keyed
 
 from featurestore.errors import ConflictingRows, OperationError
 from featurestore.events import IntArray
 from featurestore.online import Batch, JournalEntry, KnownKeys, OnlineStore, State, ViewState, sqlite_fresh, sqlite_keys
-from featurestore.online.keys import merged
+from featurestore.online.keys import merged, worth_merging
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
@@ -201,8 +204,8 @@ def test_keys_of_a_published_load_are_known(store: OnlineStore) -> None:
     found = store.seen("payments", np.array([5000, 3998, 1024, 0, 3, -1]))
     assert (found.key_hash.tolist(), found.payload_hash.tolist()) == ([0, 1024, 3998], [7, 1031, 4005])
     assert store.append("payments", batch("x", "y", keys=[(1024, 1031), (1025, 1)])).kept.tolist() == [1]
-    assert len(store.key_runs("payments")) == 1
-    assert store.key_runs("refunds") == ()
+    assert list(store.key_runs("payments").values()) == [2000]
+    assert not store.key_runs("refunds")
 
 
 def test_keys_are_found_whether_few_are_asked_for_or_many(store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,11 +223,49 @@ def test_keys_are_found_whether_few_are_asked_for_or_many(store: OnlineStore, mo
     assert [one.payload_hash.tolist() for one in many] == [one.payload_hash.tolist() for one in few]
 
 
-def test_keys_that_are_merged_into_parts_lie_in_their_places() -> None:
-    parts = [KnownKeys(np.array(keys), np.array(keys) * 10) for keys in ([1, 3, 3], [4, 6], [9])]
-    others = KnownKeys(np.array([0, 3, 5, 9, 11]), np.array([7, 7, 7, 7, 7]))
-    found = [one.key_hash.tolist() for one in merged(parts, others)]
-    assert found == [[0, 1, 3, 3, 3], [4, 5, 6], [9, 9], [11]]
+@pytest.mark.parametrize("blocks", [1, 3, 100])
+def test_a_run_gives_its_keys_in_parts(store: OnlineStore, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
+    monkeypatch.setattr(sqlite_keys, "_BLOCKS_AT_ONCE", blocks)
+    drawn = np.random.default_rng(3).integers(-(2**63), 2**63, 2000)
+    hashes = np.sort(np.concatenate([drawn, drawn[:300], [-(2**63), 2**63 - 1]]))
+    store.begin_load("first")
+    store.write_keys(
+        "first", "payments", [KnownKeys(hashes[:700], hashes[:700] // 3), KnownKeys(hashes[700:], hashes[700:] // 3)]
+    )
+    store.publish_load("first", views={})
+    ((run, keys),) = store.key_runs("payments").items()
+    parts = list(store.keys_of_run(run))
+    assert keys == len(hashes)
+    assert np.concatenate([one.key_hash for one in parts]).tolist() == hashes.tolist()
+    assert np.concatenate([one.payload_hash for one in parts]).tolist() == (hashes // 3).tolist()
+
+
+@given(st.lists(st.lists(st.integers(-5, 30), min_size=1), max_size=5), st.integers(1, 4))
+def test_merged_streams_of_keys_are_all_of_them_in_order(streams: list[list[int]], cuts: int) -> None:
+    def parts(keys: list[int]) -> Iterator[KnownKeys]:
+        whole = np.sort(np.array(keys))
+        for value in np.array_split(np.unique(whole), cuts):
+            some = whole[np.isin(whole, value)]
+            if len(some):
+                yield KnownKeys(some, some * 10)
+
+    found = list(merged(map(parts, streams)))
+    assert [key for one in found for key in one.key_hash.tolist()] == sorted(key for keys in streams for key in keys)
+    assert all((one.payload_hash == one.key_hash * 10).all() for one in found)
+    assert all(one.key_hash[-1] < another.key_hash[0] for one, another in pairwise(found))
+
+
+@pytest.mark.parametrize("first", [0, 1_000_000])
+def test_runs_of_keys_stay_few_and_are_written_few_times(first: int) -> None:
+    runs, written = ({0: first} if first else {}), 0
+    for load in range(1, 1001):
+        merging = worth_merging(runs, 100)
+        size = 100 + sum(runs.pop(run) for run in merging)
+        runs[load] = size
+        written += size
+        assert len(runs) <= 12
+    assert sum(runs.values()) == first + 100_000
+    assert written <= 12 * 100_000
 
 
 @pytest.mark.parametrize("expected", range(12))

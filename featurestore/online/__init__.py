@@ -269,8 +269,12 @@ class OnlineStore(Protocol):
         """Stage keys of a source as a run of its own: part by part, each after those before it."""
         ...
 
-    def key_runs(self, source: str) -> tuple[int, ...]:
-        """Give the numbers of a source's published runs of keys."""
+    def key_runs(self, source: str) -> Mapping[int, int]:
+        """Give the numbers of a source's published runs of keys, and how many keys each has."""
+        ...
+
+    def keys_of_run(self, run: int) -> Iterator[KnownKeys]:
+        """Give the keys of a published run, part by part, each after those before it."""
         ...
 
     def publish_load(

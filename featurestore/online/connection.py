@@ -20,15 +20,6 @@ _POLL_S = 0.0005
 _WAL_PAGES = 8192  # 32 MB: pages of indexes that every append changes are then written to the file once for several
 _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids to use them here, or even to close them
 
-_FRESH = """
-CREATE TABLE fresh_tail
-    (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
-CREATE INDEX fresh_tail_by_key ON fresh_tail (view, key, position);
-CREATE TABLE fresh_keys
-    (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
-CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
-"""
-
 SCHEMA = """
 CREATE TABLE state
     (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL, logged INTEGER NOT NULL,
@@ -53,10 +44,19 @@ CREATE TABLE runs
      state TEXT NOT NULL, arrive INTEGER NOT NULL, stamp INTEGER);
 """
 
+_THIRD = """
+CREATE TABLE fresh_tail
+    (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
+CREATE INDEX fresh_tail_by_key ON fresh_tail (view, key, position);
+CREATE TABLE fresh_keys
+    (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
+ALTER TABLE runs ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;
+"""
 
 _UPGRADES = {  # from each earlier format to the next
     1: "ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;\nUPDATE state SET closed = position",
-    2: _FRESH,
+    2: _THIRD,
 }
 
 
@@ -143,7 +143,7 @@ class Connection:
     def _bring_up(self, version: int | None) -> None:
         """Make the tables of a new file, or those of an earlier format into those of this one."""
         if version is None:
-            self._execute_all(SCHEMA + _FRESH)
+            self._execute_all(SCHEMA + _THIRD)
             self.execute(f"PRAGMA application_id = {APPLICATION}")
         for earlier in range(FORMAT if version is None else version, FORMAT):
             self._execute_all(_UPGRADES[earlier])

@@ -1,6 +1,6 @@
 """Keys of events (S6): which rows of a batch are new, and sorted blocks of keys that a store looks up fast."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -97,13 +97,34 @@ def joined(parts: Sequence[KnownKeys]) -> KnownKeys:
     return _in_order(key, payload)
 
 
-def merged(parts: Iterable[KnownKeys], others: KnownKeys) -> Iterator[KnownKeys]:
-    """Parts, each after those before it, and other pairs in their places among them."""
-    for part in parts:
-        upto = int(np.searchsorted(others.key_hash, part.key_hash[-1:], side="right").sum())
-        yield joined([part, KnownKeys(others.key_hash[:upto], others.payload_hash[:upto])])
-        others = KnownKeys(others.key_hash[upto:], others.payload_hash[upto:])
-    yield others
+def merged(streams: Iterable[Iterable[KnownKeys]]) -> Iterator[KnownKeys]:
+    """All pairs of streams, each of which gives parts, filled and sorted, each part after those before it."""
+    left = [iter(stream) for stream in streams]
+    held = [next(stream, None) for stream in left]
+    while some := [part for part in held if part is not None]:
+        upto = min(int(part.key_hash[-1]) for part in some)
+        taken = []
+        for place, part in enumerate(held):
+            if part is not None:
+                cut = int(np.searchsorted(part.key_hash, upto, side="right"))
+                taken.append(KnownKeys(part.key_hash[:cut], part.payload_hash[:cut]))
+                rest = KnownKeys(part.key_hash[cut:], part.payload_hash[cut:])
+                held[place] = rest if len(rest.key_hash) else next(left[place], None)
+        yield joined(taken)
+
+
+def worth_merging(runs: Mapping[int, int], new: int) -> list[int]:
+    """Runs, of so many keys each, that so many new ones should be one with: none much larger than all the smaller.
+
+    So there are few runs after many loads, and each key has been written few times.
+    """
+    found = []
+    for run, keys in sorted(runs.items(), key=lambda one: one[1]):
+        if keys > 2 * new:
+            break
+        found.append(run)
+        new += keys
+    return found
 
 
 def _in_order(key: IntArray, payload: IntArray) -> KnownKeys:

@@ -32,7 +32,7 @@ from featurestore.online.connection import Connection, Connections, Statements, 
 from featurestore.online.group_commit import GroupCommit
 from featurestore.online.keys import NO_KEYS, sift, signed
 from featurestore.online.sqlite_fresh import TAIL, next_key, settle
-from featurestore.online.sqlite_keys import known_keys, live_runs
+from featurestore.online.sqlite_keys import known_keys, live_runs, part_of_run
 
 _ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
 _BEGINNING = -(1 << 63)
@@ -173,10 +173,21 @@ class SQLiteStore:
         with self._staging() as connection:
             return sqlite_loads.write_keys(connection, load_id, source, parts)
 
-    def key_runs(self, source: str) -> tuple[int, ...]:
-        """Give the numbers of a source's published runs of keys."""
+    def key_runs(self, source: str) -> Mapping[int, int]:
+        """Give the numbers of a source's published runs of keys, and how many keys each has."""
         with self._connected() as connection:
             return live_runs(connection, source)
+
+    def keys_of_run(self, run: int) -> Iterator[KnownKeys]:
+        """Give the keys of a published run, part by part, each after those before it."""
+        last = None
+        while True:
+            with self._connected() as connection:  # no transaction is left open meanwhile
+                part = part_of_run(connection, run, last)
+            if part is None:
+                return
+            yield part
+            last = int(part.key_hash[-1])
 
     def publish_load(
         self,

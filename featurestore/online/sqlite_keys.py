@@ -29,12 +29,25 @@ def known_keys(connection: Connection, source: str, key_hash: IntArray) -> Known
     return joined([*appended, *(in_run(connection, run, asked) for run in runs)])
 
 
-def live_runs(connection: Connection, source: str) -> tuple[int, ...]:
-    """Numbers of a source's published runs of keys."""
+def live_runs(connection: Connection, source: str) -> dict[int, int]:
+    """Numbers of a source's published runs of keys, and how many keys each has: 0 of one of an earlier format."""
     found = connection.execute(
-        "SELECT id FROM runs WHERE kind = 'keys' AND state = 'live' AND name = ? ORDER BY id", (source,)
+        "SELECT id, keys FROM runs WHERE kind = 'keys' AND state = 'live' AND name = ? ORDER BY id", (source,)
     )
-    return tuple(run for (run,) in found)
+    return dict(found.fetchall())
+
+
+def part_of_run(connection: Connection, run: int, after: int | None) -> KnownKeys | None:
+    """Some keys of a run, in order, after those up to one; ``None`` behind the last."""
+    rows = connection.execute(
+        f"SELECT pairs FROM keys_{run} WHERE ?1 IS NULL OR first > ?1 ORDER BY first LIMIT {_BLOCKS_AT_ONCE}",
+        (after,),
+    ).fetchall()
+    if not rows:
+        return None
+    halves = [(block[: len(block) // 2], block[len(block) // 2 :]) for (block,) in rows]
+    key, payload = (np.frombuffer(b"".join(half), np.int64) for half in zip(*halves, strict=True))
+    return KnownKeys(key, payload)
 
 
 def in_run(connection: Connection, run: int, asked: IntArray) -> KnownKeys:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import astuple
-from itertools import chain
 from typing import TypeVar
 
 from featurestore.ahead import ahead
@@ -63,7 +62,17 @@ def write_events(connection: Connection, load: str, view: str, rows: Iterable[Pi
 def write_keys(connection: Connection, load: str, source: str, parts: Iterable[KnownKeys]) -> int:
     """Stage keys of a source in a run of their own."""
     run = _run(connection, load, "keys", source, reuse=False, arrive=False)
-    _stage(connection, f"INSERT INTO keys_{run} VALUES (?, ?, ?)", chain.from_iterable(map(key_blocks, parts)))
+    count = 0
+
+    def blocks() -> Iterator[tuple[int, int, bytes]]:
+        nonlocal count
+        for part in parts:
+            count += len(part.key_hash)
+            yield from key_blocks(part)
+
+    _stage(connection, f"INSERT INTO keys_{run} VALUES (?, ?, ?)", blocks())
+    with connection.writing():
+        connection.execute("UPDATE runs SET keys = ? WHERE id = ?", (count, run))
     return run
 
 
