@@ -154,12 +154,13 @@ def _open_keys(source: Source, log: EventLog, online: OnlineStore) -> None:
     """Note by which column a source's keys are, before its first event; later only a load can make other keys."""
     if keyed(source, online):
         return
+    runs = online.key_runs(source.name)  # before it is asked whether there are events: a first load may be under way
     if untouched(source, log, online):
         load = uuid.uuid4().hex
         online.begin_load(load)
         if source.key is not None:
             online.write_keys(load, source.name, [KnownKeys(mark(source.key), np.zeros(1, np.int64))])
-        online.publish_load(load, views={}, replaces=online.key_runs(source.name), advances=False)
+        online.publish_load(load, views={}, replaces=runs, advances=False)
     elif not keyed(source, online):  # another process may have noted it and added an event in between
         raise NotMaterialized(
             f"Source {source.name!r} has events from before it had key={source.key!r}, so a delivery cannot be "

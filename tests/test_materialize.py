@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shop import Clock, Payment, ingested, payments, service, unkeyed, write
@@ -172,6 +173,26 @@ def test_what_was_ingested_is_taken_over_once(tmp_path: Path, open_store: Open, 
     assert (receipt.position, number(store, "c1")) == (2, 2)
     assert (store.materialize().taken_over, store.materialize().taken_over) == (1, 0)
     assert (number(store, "c1"), store.log.rows("payments"), store.log.position) == (2, 2, 2)
+
+
+def test_a_first_load_beside_a_first_ingest_keeps_its_keys(
+    tmp_path: Path, open_store: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "data/a.csv", *(f"p{one},c1,2026-05-15T10:00:00,5" for one in range(5)))
+    loading, ingesting = open_store(), open_store()
+    stage = type(loading.online).write_keys
+
+    def meanwhile(self: Any, *given: Any) -> int:
+        monkeypatch.undo()
+        run: int = stage(self, *given)
+        loading.materialize()
+        return run
+
+    monkeypatch.setattr(type(loading.online), "write_keys", meanwhile)
+    again = {"id": "p3", "customer": "c1", "event_time": datetime(2026, 5, 15, 10, tzinfo=UTC), "amount": 5.0}
+    assert ingesting.ingest("payments", [again]).duplicates == 1
+    clock.advance(seconds=1)
+    assert number(loading, "c1") == 5
 
 
 def test_an_ingested_event_in_a_later_file_counts_once(tmp_path: Path, open_store: Open, clock: Clock) -> None:

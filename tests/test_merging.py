@@ -18,6 +18,7 @@ from featurestore.handful import read
 from featurestore.merging import merged
 from featurestore.online import sqlite_fresh
 from featurestore.online.sqlite_tail import MOST
+from featurestore.packing import BLOCK
 from featurestore.unpacking import events_of
 from featurestore.view import tie_columns
 
@@ -110,6 +111,23 @@ def test_many_ingests_leave_few_blobs_and_a_load_leaves_the_events_once(open_sto
         assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 45)
         store.materialize()
         assert store.lookup("shop", {"customer": "c1"})["amounts"] == expected(count + 45)
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_batch_of_more_events_of_one_entity_than_a_blob_takes_counts_once(open_store: Open, clock: Clock) -> None:
+    @feature(ingested, by=customer)
+    def number(tx: Any) -> Any:
+        """Events."""
+        return tx.count()
+
+    store = open_store([FeatureService("shop", features=[number])])
+    send(store, range(MOST))
+    many = [{"id": f"q{one}", "customer": "c1", "event_time": MAY, "amount": 1.0} for one in range(2 * BLOCK + 1)]
+    store.ingest("payments", [*many, {"id": "r", "customer": "c2", "event_time": MAY, "amount": 1.0}])
+    send(store, range(MOST, 2 * MOST))
+    clock.advance(seconds=1)
+    numbers = [store.lookup("shop", {"customer": one})["number"] for one in ("c1", "c2")]
+    assert numbers == [2 * MOST + 2 * BLOCK + 1, 1]
 
 
 @pytest.mark.usefixtures("moved")

@@ -14,7 +14,7 @@ import pytest
 from online_workers import VIEW, append_forever, append_some, batch, joining, load_forever
 
 from featurestore.errors import NewerFormat, OperationError, StoreBusy, StoreDamaged
-from featurestore.online import ViewState, connection, sqlite_loads
+from featurestore.online import ViewState, connection, sqlite_fresh, sqlite_loads
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
@@ -265,6 +265,32 @@ def test_a_store_that_another_writer_holds_is_busy(path: Path, monkeypatch: pyte
     store.close()
 
 
+def test_rows_that_an_append_moves_while_a_load_clears_are_cleared_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = SQLiteStore(path), SQLiteStore(path)
+    for text in "abc":
+        store.append("payments", batch(text))
+    clear_some = sqlite_loads._repeat
+
+    def moved_after(*given: Any) -> None:
+        clear_some(*given)
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_fresh, "_MOST", 1)
+            other.append("payments", batch("later", entity="c2"))
+
+    monkeypatch.setattr(sqlite_loads, "_repeat", moved_after)
+    store.begin_load("first")
+    store.publish_load("first", views={VIEW: FULL}, tail_upto=store.close_tail())
+    monkeypatch.undo()
+    file = sqlite3.connect(path)
+    for table in ("tail", "fresh_tail"):
+        assert file.execute(f"SELECT count(*) FROM {table} WHERE key = 'c1'").fetchone() == (0,)
+    file.close()
+    store.close()
+    other.close()
+
+
 def test_a_file_of_a_later_version_is_refused_in_words(path: Path) -> None:
     SQLiteStore(path).state()
     file = sqlite3.connect(path)
@@ -284,6 +310,7 @@ def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
         file.execute(f"INSERT INTO {name} SELECT * FROM fresh_{name}")
         file.execute(f"DROP TABLE fresh_{name}")
     file.execute("ALTER TABLE state DROP COLUMN closed")
+    file.execute("ALTER TABLE runs DROP COLUMN keys")
     file.execute("PRAGMA user_version = 1")
     file.commit()
     file.close()

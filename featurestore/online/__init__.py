@@ -330,7 +330,7 @@ class OnlineStore(Protocol):
         ...
 
     def delete(self, view: str, keys: Collection[str]) -> None:
-        """Erase entities' events from a view, staged ones included, so that their bytes are gone too."""
+        """Erase entities' events from a view, staged ones included; :meth:`scrub` sees to what lay there before."""
         ...
 
     def scrub(self) -> None:

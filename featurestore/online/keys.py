@@ -116,14 +116,13 @@ def merged(streams: Iterable[Iterable[KnownKeys]]) -> Iterator[KnownKeys]:
 def worth_merging(runs: Mapping[int, int], new: int) -> list[int]:
     """Runs, of so many keys each, that so many new ones should be one with: none much larger than all the smaller.
 
-    So there are few runs after many loads, and each key has been written few times.
+    So there are few runs after many loads, and each key has been written few times. Those of unknown size, 0, stay.
     """
     found = []
     for run, keys in sorted(runs.items(), key=lambda one: one[1]):
-        if keys > 2 * new:
-            break
-        found.append(run)
-        new += keys
+        if 0 < keys <= 2 * new:
+            found.append(run)
+            new += keys
     return found
 
 

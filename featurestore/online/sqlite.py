@@ -236,8 +236,8 @@ class SQLiteStore:
     def delete(self, view: str, keys: Collection[str]) -> None:
         """Erase entities' events from a view, staged ones included; the pages that held them are overwritten.
 
-        Journal entries hold whole batches and stay: trim them. Space that runs freed earlier keeps its bytes until it
-        is reused.
+        Journal entries hold whole batches and stay: trim them. Space that was freed earlier, by runs and by appends
+        that were moved, keeps its bytes until it is reused: see :meth:`scrub`.
         """
         with self._staging() as connection:
             connection.execute("PRAGMA secure_delete = ON")
@@ -248,6 +248,8 @@ class SQLiteStore:
         """Write the file anew without the room that was freed; appends wait for it."""
         with self._staging() as connection:
             sqlite_loads.clear(connection)
+            with connection.writing():
+                settle(connection, all_of_them=True)  # VACUUM may number each table's rows anew
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

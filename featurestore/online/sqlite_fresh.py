@@ -20,11 +20,11 @@ _MOVE = {
 }
 
 
-def settle(connection: Connection) -> None:
-    """Within the transaction that appends: move rows of the small tables that have become large."""
+def settle(connection: Connection, *, all_of_them: bool = False) -> None:
+    """Within a transaction that writes: move rows of the small tables that have become large, or of both."""
     for tables, statement in _MOVE.items():
         fresh = tables[1]
-        if span(connection, fresh) > _MOST:
+        if all_of_them or span(connection, fresh) > _MOST:
             connection.execute(statement)
             connection.execute(f"DELETE FROM {fresh}")
 

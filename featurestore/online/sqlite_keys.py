@@ -39,9 +39,10 @@ def live_runs(connection: Connection, source: str) -> dict[int, int]:
 
 def part_of_run(connection: Connection, run: int, after: int | None) -> KnownKeys | None:
     """Some keys of a run, in order, after those up to one; ``None`` behind the last."""
+    behind = "TRUE" if after is None else "first > ?1"
     rows = connection.execute(
-        f"SELECT pairs FROM keys_{run} WHERE ?1 IS NULL OR first > ?1 ORDER BY first LIMIT {_BLOCKS_AT_ONCE}",
-        (after,),
+        f"SELECT pairs FROM keys_{run} WHERE {behind} ORDER BY first LIMIT {_BLOCKS_AT_ONCE}",
+        () if after is None else (after,),
     ).fetchall()
     if not rows:
         return None

@@ -166,7 +166,7 @@ def resume(connection: Connection, position: int, stamp: int) -> None:
 def clear(connection: Connection) -> None:
     """Remove what no snapshot of now can see: retired runs, and the tail that runs have taken in."""
     for view, upto in connection.execute("SELECT name, tail_from FROM views").fetchall():
-        for tail in TAIL:
+        for tail in reversed(TAIL):  # as rows are moved by appends meanwhile
             taken = f"SELECT rowid FROM {tail} WHERE view = ? AND position <= ? LIMIT ?"
             _repeat(connection, f"DELETE FROM {tail} WHERE rowid IN ({taken})", (view, upto, _ROWS))
     for run, kind in connection.execute("SELECT id, kind FROM runs WHERE state = 'retired'").fetchall():

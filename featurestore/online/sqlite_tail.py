@@ -33,7 +33,8 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
     _insert(connection, [(view, key, position, last_time, blob) for key, last_time, blob in pieces])
     if merge is None:
         return
-    busy = connection.execute(_BUSY, (view, json.dumps([key for key, _, _ in pieces]))).fetchall()
+    asked = json.dumps(list(dict.fromkeys(key for key, _, _ in pieces)))  # of many events an entity has several pieces
+    busy = connection.execute(_BUSY, (view, asked)).fetchall()
     if not busy:
         return
     closed, taken = connection.execute(f"SELECT closed, {_TAKEN} FROM state", (view,)).fetchone()
