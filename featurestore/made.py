@@ -28,16 +28,18 @@ class Made(Mapping[str, Values]):
     def rows(self) -> list[dict[str, Any]]:
         """Python scalars of each row by name, null as ``None``, of one output or more, all of them added."""
         added = self._added
-        if sum([len(names) for names, _ in added]) > len(self._outputs):  # what others are made of
+        made = tuple(chain.from_iterable([names for names, _ in added]))
+        if len(made) > len(self._outputs):  # what others are made of
             added = [one for one in added if not set(self._outputs).isdisjoint(one[0])]
+            made = tuple(chain.from_iterable([names for names, _ in added]))
         found: list[Any] = []  # of each name a list; of the only row its value itself
         rows = 0
         for names, values in added:
             items = values.to_list()
             rows = len(items) // len(names)
             found += items if rows == 1 else [items[part * rows : (part + 1) * rows] for part in range(len(names))]
-        named = dict(zip(chain.from_iterable(names for names, _ in added), found, strict=True))
-        if tuple(named) != self._outputs:
+        named = dict(zip(made, found, strict=True))
+        if made != self._outputs:
             named = {name: named[name] for name in self._outputs}
         if rows == 1:
             return [named]
