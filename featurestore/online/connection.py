@@ -20,7 +20,11 @@ _POLL_S = 0.0005
 _WAL_PAGES = 8192  # 32 MB: pages of indexes that every append changes are then written to the file once for several
 _INHERITED: list[object] = []  # connections of a parent process: SQLite forbids to use them here, or even to close them
 
-SCHEMA = """
+_TAIL = (
+    "(view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL)"
+)
+_KEYS = "(source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL)"
+SCHEMA = f"""
 CREATE TABLE state
     (position INTEGER NOT NULL, stamp INTEGER NOT NULL, generation INTEGER NOT NULL, logged INTEGER NOT NULL,
      closed INTEGER NOT NULL);
@@ -29,11 +33,9 @@ CREATE TABLE journal
     (position INTEGER PRIMARY KEY, source TEXT NOT NULL, stamp INTEGER NOT NULL, covers TEXT NOT NULL,
      payload BLOB NOT NULL);
 CREATE TABLE sources (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE tail
-    (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
+CREATE TABLE tail {_TAIL};
 CREATE INDEX tail_by_key ON tail (view, key, position);
-CREATE TABLE keys
-    (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE TABLE keys {_KEYS};
 CREATE INDEX keys_by_hash ON keys (source, key_hash);
 CREATE TABLE views
     (name TEXT PRIMARY KEY, horizon INTEGER, source TEXT NOT NULL, signature TEXT NOT NULL, complete INTEGER NOT NULL,
@@ -44,19 +46,17 @@ CREATE TABLE runs
      state TEXT NOT NULL, arrive INTEGER NOT NULL, stamp INTEGER);
 """
 
-_THIRD = """
-CREATE TABLE fresh_tail
-    (view TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, last_time INTEGER NOT NULL, blob BLOB NOT NULL);
+_FORMAT_3 = f"""
+CREATE TABLE fresh_tail {_TAIL};
 CREATE INDEX fresh_tail_by_key ON fresh_tail (view, key, position);
-CREATE TABLE fresh_keys
-    (source TEXT NOT NULL, key_hash INTEGER NOT NULL, payload_hash INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE TABLE fresh_keys {_KEYS};
 CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
 ALTER TABLE runs ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;
 """
 
-_UPGRADES = {  # from each earlier format to the next
+_UPGRADES = {  # from each earlier format to the next; SCHEMA is of format 2
     1: "ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;\nUPDATE state SET closed = position",
-    2: _THIRD,
+    2: _FORMAT_3,
 }
 
 
@@ -143,7 +143,7 @@ class Connection:
     def _bring_up(self, version: int | None) -> None:
         """Make the tables of a new file, or those of an earlier format into those of this one."""
         if version is None:
-            self._execute_all(SCHEMA + _THIRD)
+            self._execute_all(SCHEMA + _FORMAT_3)
             self.execute(f"PRAGMA application_id = {APPLICATION}")
         for earlier in range(FORMAT if version is None else version, FORMAT):
             self._execute_all(_UPGRADES[earlier])

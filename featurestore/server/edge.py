@@ -101,8 +101,6 @@ class Edge:
     def _note(self, scope: Scope, state: Mapping[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.answered(route, scope["method"], status, seconds)
-        if state["where"] is None and self._requests is to_nowhere:
-            return
         facts = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status}
         facts |= {"latency_ms": round(seconds * 1000, 3), "key": state["key"]}
         if state["where"] is not None:

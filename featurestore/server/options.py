@@ -82,7 +82,6 @@ class Options:
 
 
 @functools.lru_cache(maxsize=64)
-@functools.lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     bare = host.strip("[]").lower()
