@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featurestore.errors import InvalidRows
+from featurestore.errors import InvalidRows, StoreBusy
 from featurestore.ingest import Ingested
 from featurestore.server import intake
 from featurestore.server.intake import Intake
@@ -65,12 +65,28 @@ def test_what_fails_fails_for_all_in_it() -> None:
     assert [type(one) for one in told] == [OSError, OSError]
 
 
-def test_a_request_of_many_rows_is_a_call_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "_FEW", 1)
+def test_who_comes_when_many_rows_wait_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_WAITING", 3)
     taker = Taker()
-    told = outcomes(taker, [["a"], ["b", "c"], ["bad", "worse"], ["d"]])
-    assert sorted(taker.calls) == [[["a"], ["d"]], [["b", "c"]], [["bad", "worse"]]]
-    assert [one.rows for one in told] == [1, 2, 2, 1]
+    told = outcomes(taker, [["a"], ["b", "c"], ["d"]])
+    assert [one.rows for one in told[:2]] == [1, 2]
+    assert isinstance(told[2], StoreBusy)
+    assert taker.calls == [[["a"], ["b", "c"]]]
+
+
+def test_what_was_taken_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_WAITING", 1)
+    taker = Taker()
+    taker.go_on.set()
+
+    async def ask() -> list[Ingested]:
+        threads = Threads(1)
+        own = Intake(threads, taker)
+        told = [await own.take([name]) for name in "abc"]
+        threads.close()
+        return told
+
+    assert [one.rows for one in asyncio.run(ask())] == [1, 1, 1]
 
 
 def test_who_gives_up_leaves_the_others_alone() -> None:

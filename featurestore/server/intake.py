@@ -6,33 +6,39 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from featurestore.errors import StoreBusy
 from featurestore.ingest import Ingested
 from featurestore.server.threads import Threads
 
 _Waiting = tuple[list[Any], asyncio.Future[Ingested]]
 Take = Callable[[Sequence[list[Any]]], list[Ingested | Exception]]
-_FEW = 64  # rows; a request of more is a call of its own, beside others
-_ROWS = 1_000  # of one call
+_ROWS = 4_000  # of one call
+_WAITING = 100_000  # rows: who brings more would wait longer than a deadline allows
 
 
 class Intake:
-    """The events of one source. Small requests are taken by one thread: several would only wait for each other."""
+    """The events of one source. One thread takes them: several would only wait for each other."""
 
     def __init__(self, threads: Threads, take: Take) -> None:
         self._threads = threads
         self._take = take
         self._waiting: deque[_Waiting] = deque()
+        self._rows = 0  # that wait
         self._taking: asyncio.Task[None] | None = None
 
     async def take(self, rows: list[Any]) -> Ingested:
-        """Take the rows of a request: all of them, or none."""
-        if len(rows) > _FEW:
-            (outcome,) = await self._threads.run(functools.partial(self._take, [rows]))
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
+        """Take the rows of a request: all of them, or none.
+
+        Raises
+        ------
+        StoreBusy
+            If too many wait already.
+        """
+        if self._rows >= _WAITING:
+            raise StoreBusy(f"{self._rows} events are waiting already: try again.")
         told: asyncio.Future[Ingested] = asyncio.get_running_loop().create_future()
         self._waiting.append((rows, told))
+        self._rows += len(rows)
         if self._taking is None:
             self._taking = asyncio.create_task(self._take_all())
         return await told
@@ -60,4 +66,5 @@ class Intake:
         while self._waiting and (not group or rows + len(self._waiting[0][0]) <= _ROWS):
             group.append(self._waiting.popleft())
             rows += len(group[-1][0])
+        self._rows -= rows
         return group

@@ -44,7 +44,8 @@ from benchmarks.rivals import Timed
 
 BATCH = 1_000
 MEMORY = "8GB"
-CLIENTS = 16
+CLIENTS = {BATCH: 4, 1: 16}
+"""Who post at once, by the events of a request."""
 DEFINITIONS = Path(__file__).with_name("definitions") / "keyed.py"
 END = data.START + data.DAYS * data.DAY
 STAGES = dict.fromkeys(("writing", "filling"), "log and online store") | {
@@ -85,7 +86,9 @@ def measure(folder: Path, events: int, entities: int, new: int, requests: int) -
     steps["HTTP ingest by 1000"] = apart(posted, folder, first, BATCH, count)
     steps["HTTP ingest singly"] = apart(posted, folder, first + BATCH * (count + 1), 1, requests)
     first += BATCH * (count + 1) + requests + 1
-    steps[f"HTTP ingest singly, {CLIENTS} clients"] = apart(posted_at_once, folder, first, requests)
+    steps[f"HTTP ingest by 1000, {CLIENTS[BATCH]} clients"] = apart(posted_at_once, folder, first, BATCH, count)
+    first += BATCH * (count + 1)
+    steps[f"HTTP ingest singly, {CLIENTS[1]} clients"] = apart(posted_at_once, folder, first, 1, requests)
     steps["materialize what was ingested"] = apart(load, folder)
     return {"events": events, "entities": entities, "load": round(os.getloadavg()[0], 1), "steps": steps}
 
@@ -221,21 +224,21 @@ def posted(folder: Path, first: int, size: int, requests: int) -> Row:
         server.stop()
 
 
-def posted_at_once(folder: Path, first: int, requests: int) -> Row:
-    """Events one at a time from many clients, each over a connection of its own."""
-    asked = as_json(batches(first, 1, requests))
+def posted_at_once(folder: Path, first: int, size: int, requests: int) -> Row:
+    """Events of several clients, each with a connection of its own."""
+    asked, clients = as_json(batches(first, size, requests)), CLIENTS[size]
     server = ServerProcess(folder, "--quiet", "--deadline", "30")
     try:
         server.start()
         server.post("/events/payments", {"rows": asked[0]})
-        with ThreadPoolExecutor(CLIENTS) as pool:
+        with ThreadPoolExecutor(clients) as pool:
             begun = time.perf_counter()
-            shares = [asked[1 + number :: CLIENTS] for number in range(CLIENTS)]
+            shares = [asked[1 + number :: clients] for number in range(clients)]
             taken = [one for share in pool.map(functools.partial(client, server.url), shares) for one in share]
             seconds = time.perf_counter() - begun
     finally:
         server.stop()
-    return spread(1, taken, seconds)
+    return spread(size, taken, seconds)
 
 
 def client(url: str, asked: list[list[Row]]) -> list[float]:
