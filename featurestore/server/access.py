@@ -119,7 +119,8 @@ def _password(given: bytes) -> bytes:
 
 
 def _check_host(request: Request) -> None:
-    host = request.headers.get("host", "")
+    headers: Any = request.scope["headers"]
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
     bare = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if not is_loopback(bare):
         request.state.unread = True

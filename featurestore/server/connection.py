@@ -19,6 +19,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._options = Options.from_environment()
         self._waiting: asyncio.TimerHandle | None = None
+        self._in_head = True
         self._head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,10 +39,11 @@ class Connection(HttpToolsProtocol):
         """Take bytes in; between requests they begin the head of the next."""
         if self.transport.is_closing():
             return
-        if self._waiting is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()
+        self._in_head = self._in_head or self.cycle is None or self.cycle.response_complete
         super().data_received(data)
-        if self._waiting is not None:  # all of it was head, and there is more to come
+        if self._in_head:  # all of it was head, and there is more to come
+            if self._waiting is None:
+                self._wait()
             self._head += len(data)
             if self._head > _HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large", "head", "The head of the request is too long.")
@@ -60,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._waiting = self.loop.call_later(self._options.head_s, self.transport.abort)
 
     def _arrived(self) -> None:
+        self._in_head = False
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None

@@ -1,9 +1,8 @@
 """What stands before every route: request id, headers, deadline, one log line, metrics, and no error that gets out."""
 
-import asyncio
 import os
+import random
 import re
-import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore import times
+from featurestore.server.deadlines import Deadlines
 from featurestore.server.failure import document, where
 from featurestore.server.metrics import Metrics
 from featurestore.server.options import Options
@@ -52,7 +52,7 @@ def to_nowhere(event: str, **facts: Any) -> None:
 class Edge:
     """The whole application, as pure ASGI.
 
-    Handlers find in ``request.state``: ``request_id``; ``deadline``, the body's first, which :func:`extend` moves;
+    Handlers find in ``request.state``: ``request_id``; ``deadlines``, to move their own, which is the body's first;
     ``reading``, to be set while a body is read, and ``unread`` where one is left; ``key`` (its id) and ``where`` (of an
     error), which go to the log.
     """
@@ -61,6 +61,7 @@ class Edge:
         self._app = app
         self._options = options
         self._metrics = metrics
+        self._deadlines = Deadlines()
         self._log = log
         self._requests = log if options.log else to_nowhere
 
@@ -77,12 +78,12 @@ class Edge:
         begun = time.perf_counter()
         state: dict[str, Any] = scope.setdefault("state", {})
         state.update(request_id=_request_id(scope), unread=False, reading=False, key=None, where=None)
+        state["deadlines"] = self._deadlines
         answer = _Answer(send, state["request_id"].encode())
         options = self._options
         limit = options.body_s if scope["method"] == "POST" else options.body_s + options.deadline_s
         try:
-            async with asyncio.timeout(limit) as state["deadline"]:
-                await self._app(scope, receive, answer)
+            await self._deadlines.within(limit, self._app(scope, receive, answer))
         except TimeoutError as error:
             if state["reading"]:
                 words = f"The body did not arrive within {options.body_s:g} s."
@@ -101,12 +102,12 @@ class Edge:
     def _note(self, scope: Scope, state: Mapping[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.answered(route, scope["method"], status, seconds)
+        event, log = ("request", self._requests) if state["where"] is None else ("error", self._log)
+        if log is to_nowhere:
+            return
         facts = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status}
         facts |= {"latency_ms": round(seconds * 1000, 3), "key": state["key"]}
-        if state["where"] is not None:
-            self._log("error", **facts, **state["where"])
-        else:
-            self._requests("request", **facts)
+        log(event, **facts, **state["where"] or {})
 
 
 class _Answer:
@@ -140,13 +141,8 @@ class _Answer:
         await self({"type": "http.response.body", "body": body})
 
 
-def extend(state: Any, seconds: float) -> None:
-    """Let a request take so long from now on: its body has been read."""
-    state.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"  # it tells requests apart, and is no secret

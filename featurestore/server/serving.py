@@ -18,7 +18,6 @@ from featurestore.monitoring.recorder import Recorder
 from featurestore.plan import ServicePlan, compile_service
 from featurestore.server import answers, body
 from featurestore.server.access import Access, Needs
-from featurestore.server.edge import extend
 from featurestore.server.failure import refused
 from featurestore.server.metrics import Metrics
 from featurestore.server.options import Options
@@ -53,7 +52,7 @@ class Serving:
         options = self.options
         limit = options.bulk_bytes if bulk else options.body_bytes
         read = await body.read(request, limit=limit)
-        extend(request.state, options.deadline_s * (5 if slow else 1))
+        request.scope["state"]["deadlines"].move(options.deadline_s * (5 if slow else 1))
         if len(read) > options.body_bytes // 4:  # long enough to hold up the others
             return await self.threads.run(lambda: body.parse(read))
         return body.parse(read)

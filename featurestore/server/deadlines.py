@@ -1,0 +1,58 @@
+"""Deadlines of requests: one timer for those of all, as one for each costs as much as to read an entity."""
+
+import asyncio
+from collections.abc import Awaitable
+
+
+class Deadlines:
+    """Of one process. Each request is a task of the event loop."""
+
+    def __init__(self) -> None:
+        self._due: dict[asyncio.Task[object], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def within(self, seconds: float, work: Awaitable[None]) -> None:
+        """Await ``work`` in this task, for so long unless :meth:`move` says otherwise.
+
+        Raises
+        ------
+        TimeoutError
+            If it took longer. It was cancelled then.
+        """
+        task = _task()
+        self.move(seconds)
+        try:
+            await work
+        except asyncio.CancelledError as error:
+            if self._due.pop(task, None) is None and not task.uncancel():  # else somebody cancels it as well
+                raise TimeoutError from error
+            raise
+        finally:
+            self._due.pop(task, None)
+
+    def move(self, seconds: float) -> None:
+        """Let this task's work take so long from now on."""
+        loop = asyncio.get_running_loop()
+        due = self._due[_task()] = loop.time() + seconds
+        if self._timer is None or due < self._timer.when():
+            self._set(loop, due)
+
+    def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what has taken too long, and look again when the next may have."""
+        self._timer, now = None, loop.time()
+        for task in [task for task, due in self._due.items() if due <= now]:
+            del self._due[task]
+            task.cancel()
+        if self._due:
+            self._set(loop, min(self._due.values()))
+
+
+def _task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - only coroutines get here
+    return task
