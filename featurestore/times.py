@@ -121,7 +121,12 @@ def _parsed(text: str) -> datetime:
 
 def isoformat(micros: int) -> str:
     """``2026-01-31T12:00:00.000001Z``: always microseconds, always UTC."""
-    return to_datetime(micros).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return written(to_datetime(micros))
+
+
+def written(moment: datetime) -> str:
+    """Write an aware UTC datetime as :func:`isoformat` does."""
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def duration(text: str | timedelta) -> int:

@@ -85,6 +85,19 @@ def test_a_run_that_fails_or_takes_too_long_is_told_and_not_repeated() -> None:
     assert processes.run(Task("rivals:asof", {"folder": "nowhere"}), 0.01) == processes.Failure("more than 0.01 s")
 
 
+def test_what_takes_seconds_is_run_more_often_in_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ran(task: Task, _: float) -> processes.Run:
+        asked.append(task.function)
+        return processes.Run({"a": 1.0, "b": 11.0, "c": 61.0}[task.function], 1.0, {}, 0.0)
+
+    monkeypatch.setattr(processes, "run", ran)
+    measured = processes.in_turn({name: Task(name) for name in "abc"}, 2, 60, passes=3)
+    assert "".join(asked) == "abcaaabaa"
+    assert [len(one.runs) for one in measured.values()] == [6, 2, 1]
+
+
 @pytest.mark.slow
 def test_every_benchmark_runs_small_and_its_figures_fill_the_page(tmp_path: Path) -> None:
     results, page = tmp_path / "results.json", tmp_path / "README.md"

@@ -29,7 +29,7 @@ def vector(made: Vector) -> Mapping[str, Any]:
     """``{"features", "as_of", "position", "fingerprint"}``, features in declared order."""
     return {
         "features": made.to_dict(),
-        "as_of": made.as_of,
+        "as_of": times.written(made.as_of),
         "position": made.position,
         "fingerprint": made.fingerprint,
     }

@@ -90,8 +90,7 @@ def _against(middle: dict[Case, dict[str, float]], case: Case) -> str:
 
 def _case(made: Path, case: Case, entities: int, seconds: float, patience_s: float) -> dict[str, Any]:
     """What the clients saw of one server. One alone leaves the processors nothing to do half of the time."""
-    alone = case.clients == 1 and not case.ingest
-    kept = processes.awake() if alone else nullcontext()
+    kept = processes.awake() if case.clients == 1 else nullcontext()
     with kept, _serving(made, case) as url, concurrent.futures.ThreadPoolExecutor() as pool:
         asked = {"url": url, "path": PATH, "entities": entities, "clients": case.clients, "seconds": seconds}
         asked["warming"] = warming = WARMING_S[case.workers]
