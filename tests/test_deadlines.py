@@ -4,19 +4,29 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 
 from featurestore.server.deadlines import Deadlines
 
 LONG = 60.0
+Work = Callable[[Deadlines], Awaitable[None]]
+Within = Callable[[float, Work], None]
 
 
-def within(seconds: float, work: Callable[[Deadlines], Awaitable[None]]) -> None:
-    """Run work that has so long at first."""
-    deadlines = Deadlines()
-    asyncio.run(asyncio.wait_for(_run(deadlines, seconds, work), LONG))
+@pytest.fixture(params=["asyncio", "uvloop"])
+def within(request: pytest.FixtureRequest) -> Within:
+    """Run work that has so long at first, on a loop of each kind."""
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+    def run(seconds: float, work: Work) -> None:
+        deadlines = Deadlines()
+        with asyncio.Runner(loop_factory=loops[request.param]) as runner:
+            runner.run(asyncio.wait_for(_run(deadlines, seconds, work), LONG))
+
+    return run
 
 
-async def _run(deadlines: Deadlines, seconds: float, work: Callable[[Deadlines], Awaitable[None]]) -> None:
+async def _run(deadlines: Deadlines, seconds: float, work: Work) -> None:
     await deadlines.within(seconds, work(deadlines))
 
 
@@ -24,12 +34,12 @@ async def for_ever(_: Deadlines) -> None:
     await asyncio.Event().wait()
 
 
-def test_what_takes_too_long_is_cancelled() -> None:
+def test_what_takes_too_long_is_cancelled(within: Within) -> None:
     with pytest.raises(TimeoutError):
         within(0.01, for_ever)
 
 
-def test_a_deadline_can_be_put_off_and_drawn_near() -> None:
+def test_a_deadline_can_be_put_off_and_drawn_near(within: Within) -> None:
     async def put_off(deadlines: Deadlines) -> None:
         deadlines.move(LONG)
         await asyncio.sleep(0.05)
@@ -43,7 +53,7 @@ def test_a_deadline_can_be_put_off_and_drawn_near() -> None:
         within(LONG, drawn_near)
 
 
-def test_each_of_several_has_its_own() -> None:
+def test_each_of_several_has_its_own(within: Within) -> None:
     async def several(deadlines: Deadlines) -> None:
         ended: list[float] = []
 
@@ -58,7 +68,7 @@ def test_each_of_several_has_its_own() -> None:
     within(LONG, several)
 
 
-def test_who_is_cancelled_by_another_is_not_told_of_a_deadline() -> None:
+def test_who_is_cancelled_by_another_is_not_told_of_a_deadline(within: Within) -> None:
     async def cancelled(deadlines: Deadlines) -> None:
         task = asyncio.create_task(_run(deadlines, LONG, for_ever))
         await asyncio.sleep(0)
@@ -70,7 +80,7 @@ def test_who_is_cancelled_by_another_is_not_told_of_a_deadline() -> None:
     within(LONG, cancelled)
 
 
-def test_who_is_cancelled_by_both_is_cancelled() -> None:
+def test_who_is_cancelled_by_both_is_cancelled(within: Within) -> None:
     async def both(deadlines: Deadlines) -> None:
         async def hold(_: Deadlines) -> None:
             await asyncio.sleep(0)
@@ -85,7 +95,7 @@ def test_who_is_cancelled_by_both_is_cancelled() -> None:
     within(LONG, both)
 
 
-def test_a_task_that_was_cut_off_can_go_on() -> None:
+def test_a_task_that_was_cut_off_can_go_on(within: Within) -> None:
     async def twice(deadlines: Deadlines) -> None:
         with pytest.raises(TimeoutError):
             await deadlines.within(0.01, for_ever(deadlines))
@@ -99,10 +109,37 @@ def test_a_task_that_was_cut_off_can_go_on() -> None:
     within(LONG, own)
 
 
-def test_what_ends_in_time_gives_its_own_error() -> None:
+def test_what_ends_in_time_gives_its_own_error(within: Within) -> None:
     async def fail(_: Deadlines) -> None:
         await asyncio.sleep(0)
         raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):
         within(LONG, fail)
+
+
+def test_what_is_late_at_once_disturbs_nobody(within: Within) -> None:
+    async def others(deadlines: Deadlines) -> None:
+        async def one(seconds: float) -> None:
+            await deadlines.within(seconds, asyncio.sleep(0.01))
+
+        told = await asyncio.gather(
+            *(one(seconds) for seconds in (0.0, LONG, -1.0, LONG, 0.0001)), return_exceptions=True
+        )
+        assert [type(of) for of in told] == [TimeoutError, type(None), TimeoutError, type(None), TimeoutError]
+
+    within(LONG, others)
+
+
+def test_a_loop_that_has_ended_leaves_no_timer_to_wait_for() -> None:
+    deadlines = Deadlines()
+
+    async def soon() -> None:
+        await deadlines.within(0.5, asyncio.sleep(0))
+
+    async def cut_off() -> None:
+        with pytest.raises(TimeoutError):
+            await deadlines.within(0.7, for_ever(deadlines))
+
+    asyncio.run(asyncio.wait_for(soon(), LONG))
+    asyncio.run(asyncio.wait_for(cut_off(), LONG))

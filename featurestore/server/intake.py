@@ -12,18 +12,23 @@ from featurestore.server.threads import Threads
 
 _Waiting = tuple[list[Any], asyncio.Future[Ingested]]
 Take = Callable[[Sequence[list[Any]]], list[Ingested | Exception]]
-_ROWS = 4_000  # of one call
-_WAITING = 100_000  # rows: who brings more would wait longer than a deadline allows
+_FEW = 64  # rows of a small request
+_AT_ONCE = 256  # small requests of one call: where one is refused, each is taken by itself
+_ROWS = 4_000  # of one call, but for a larger request
+_LARGE = 64  # large requests that wait: who comes later would wait longer than a deadline allows
 
 
 class Intake:
-    """The events of one source. One thread takes them: several would only wait for each other."""
+    """The events of one source. One thread takes them: several would only wait for each other.
+
+    Small requests do not wait for more than one call with large ones. What its caller has given up is not taken.
+    """
 
     def __init__(self, threads: Threads, take: Take) -> None:
         self._threads = threads
         self._take = take
-        self._waiting: deque[_Waiting] = deque()
-        self._rows = 0  # that wait
+        self._small: deque[_Waiting] = deque()
+        self._large: deque[_Waiting] = deque()
         self._taking: asyncio.Task[None] | None = None
 
     async def take(self, rows: list[Any]) -> Ingested:
@@ -32,39 +37,51 @@ class Intake:
         Raises
         ------
         StoreBusy
-            If too many wait already.
+            If they are many, and too many requests of many rows wait already.
         """
-        if self._rows >= _WAITING:
-            raise StoreBusy(f"{self._rows} events are waiting already: try again.")
+        large = len(rows) > _FEW
+        if large and len(self._large) >= _LARGE:
+            raise StoreBusy(f"{len(self._large)} requests of many events are waiting already: try again.")
         told: asyncio.Future[Ingested] = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, told))
-        self._rows += len(rows)
+        (self._large if large else self._small).append((rows, told))
         if self._taking is None:
             self._taking = asyncio.create_task(self._take_all())
         return await told
 
     async def _take_all(self) -> None:
-        while self._waiting:
-            group = self._next()
-            try:
-                outcomes = await self._threads.run(functools.partial(self._take, [rows for rows, _ in group]))
-            except Exception as error:  # noqa: BLE001 - each of them raises it
-                outcomes = [error] * len(group)
-            for (_, told), outcome in zip(group, outcomes, strict=True):
-                if told.done():  # who asked has given up
-                    continue
-                if isinstance(outcome, Exception):
-                    told.set_exception(outcome)
-                else:
-                    told.set_result(outcome)
-        self._taking = None
+        try:
+            while group := self._next():
+                await self._take_together(group)
+        finally:
+            self._taking = None
+
+    async def _take_together(self, group: Sequence[_Waiting]) -> None:
+        call = functools.partial(self._take, [rows for rows, _ in group])
+        try:
+            outcomes = await self._threads.run(call, admitted=True)
+        except Exception as error:  # noqa: BLE001 - each of them raises it
+            outcomes = [error] * len(group)
+        for (_, told), outcome in zip(group, outcomes, strict=True):
+            if told.done():  # who asked has given up
+                continue
+            if isinstance(outcome, Exception):
+                told.set_exception(outcome)
+            else:
+                told.set_result(outcome)
 
     def _next(self) -> list[_Waiting]:
-        """Those who wait, as many as one call takes, in the order they came."""
-        group: list[_Waiting] = []
-        rows = 0
-        while self._waiting and (not group or rows + len(self._waiting[0][0]) <= _ROWS):
-            group.append(self._waiting.popleft())
-            rows += len(group[-1][0])
-        self._rows -= rows
-        return group
+        """Those who wait, as many as one call takes: small ones, then a large one, and more if there is room."""
+        group = [one for one in _first(self._small, _AT_ONCE) if not one[1].done()]
+        rows = sum(len(one) for one, _ in group)
+        least = len(group) + 1
+        while self._large and (len(group) < least or rows + len(self._large[0][0]) <= _ROWS):
+            one = self._large.popleft()
+            if not one[1].done():
+                group.append(one)
+                rows += len(one[0])
+        return group or (self._next() if self._small else group)
+
+
+def _first(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
+    """Take the first of those who wait out of the line."""
+    return [waiting.popleft() for _ in range(min(most, len(waiting)))]

@@ -19,15 +19,15 @@ class Threads:
         self._most = count * (1 + _WAITING)
         self._begun = 0
 
-    async def run(self, call: Callable[[], _T]) -> _T:
+    async def run(self, call: Callable[[], _T], *, admitted: bool = False) -> _T:
         """Run ``call`` in a thread.
 
         Raises
         ------
         StoreBusy
-            If too many wait already.
+            If too many wait already, unless it was ``admitted`` elsewhere.
         """
-        if self._begun >= self._most:
+        if self._begun >= self._most and not admitted:
             raise StoreBusy(f"{self._begun} calls are waiting already: try again.")
         self._begun += 1
         loop = asyncio.get_running_loop()
