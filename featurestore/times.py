@@ -126,7 +126,7 @@ def isoformat(micros: int) -> str:
 
 def written(moment: datetime) -> str:
     """Write an aware UTC datetime as :func:`isoformat` does."""
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def duration(text: str | timedelta) -> int:

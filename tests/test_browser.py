@@ -75,11 +75,12 @@ class Watched:
         self.page.on("console", lambda one: self.said.append(one.text))
         self.page.on("dialog", self._dialog)
         self.page.on("pageerror", lambda one: self.said.append(str(one)))
-        self.page.on("requestfailed", self._failed)
+        self.page.on("requestfailed", lambda one: self.said.append(f"failed: {one.url}: {one.failure}"))
         self.page.on("request", self._request)
 
     def open(self, path: str) -> Page:
-        answer = self.page.goto(self._url + path)
+        # until nothing is asked for: left earlier, a page's icon would be given up, and count as failed
+        answer = self.page.goto(self._url + path, wait_until="networkidle")
         assert answer is not None
         assert answer.status == 200
         return self.page
@@ -87,11 +88,6 @@ class Watched:
     def _dialog(self, dialog: Dialog) -> None:
         self.said.append(dialog.message)
         dialog.dismiss()
-
-    def _failed(self, request: Request) -> None:
-        # A browser stops asking for the icon of a page that it leaves: nothing has failed.
-        if request.failure != "net::ERR_ABORTED":
-            self.said.append(f"failed: {request.url}: {request.failure}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith(self._url + "/"):

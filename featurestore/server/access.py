@@ -119,8 +119,7 @@ def _password(given: bytes) -> bytes:
 
 
 def _check_host(request: Request) -> None:
-    headers: Any = request.scope["headers"]
-    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
+    host = request.headers.get("host", "")
     bare = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if not is_loopback(bare):
         request.state.unread = True

@@ -24,7 +24,7 @@ async def read(request: Request, *, limit: int) -> bytes:
         413 above ``limit`` bytes, 415 if it is not plain JSON.
     """
     _check_type(request)
-    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    declared = request.headers.get("content-length", "")
     if declared.isdigit() and (len(declared) > len(str(limit)) or int(declared) > limit):
         raise _too_large(request, limit)
     state = request.scope["state"]
@@ -65,7 +65,7 @@ def _decoded(text: str) -> Any:
     """Decode, and refuse text that no UTF-8 holds: half of a pair of surrogates, written as an escape."""
     said = _DECODER.decode(text)
     try:
-        if "\\u" in text and _SURROGATE.search(text):
+        if _SURROGATE.search(text):
             json.dumps(said, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise _Refused("The body has half of a surrogate pair, which is no text.") from error
@@ -82,16 +82,12 @@ class _Refused(ValueError):
 
 async def _whole(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
         if size > limit:
             raise _too_large(request, limit)
-        more = message.get("more_body", False)
+        chunks.append(chunk)
     return b"".join(chunks)
 
 

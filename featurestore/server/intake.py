@@ -71,17 +71,13 @@ class Intake:
 
     def _next(self) -> list[_Waiting]:
         """Those who wait, as many as one call takes: small ones, then a large one, and more if there is room."""
-        group = [one for one in _first(self._small, _AT_ONCE) if not one[1].done()]
+        self._small, self._large = (
+            deque(one for one in line if not one[1].done()) for line in (self._small, self._large)
+        )
+        group = [self._small.popleft() for _ in range(min(_AT_ONCE, len(self._small)))]
+        if self._large:
+            group.append(self._large.popleft())
         rows = sum(len(one) for one, _ in group)
-        least = len(group) + 1
-        while self._large and (len(group) < least or rows + len(self._large[0][0]) <= _ROWS):
-            one = self._large.popleft()
-            if not one[1].done():
-                group.append(one)
-                rows += len(one[0])
-        return group or (self._next() if self._small else group)
-
-
-def _first(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
-    """Take the first of those who wait out of the line."""
-    return [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        while self._large and (rows := rows + len(self._large[0][0])) <= _ROWS:
+            group.append(self._large.popleft())
+        return group

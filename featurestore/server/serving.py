@@ -52,7 +52,7 @@ class Serving:
         options = self.options
         limit = options.bulk_bytes if bulk else options.body_bytes
         read = await body.read(request, limit=limit)
-        request.scope["state"]["deadlines"].move(options.deadline_s * (5 if slow else 1))
+        request.state.deadlines.move(options.deadline_s * (5 if slow else 1))
         if len(read) > options.body_bytes // 4:  # long enough to hold up the others
             return await self.threads.run(lambda: body.parse(read))
         return body.parse(read)
