@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from featurestore import maturity, spine, times
-from featurestore.contents import content_hash
+from featurestore.contents import column_hashes, content_hash, joined
 from featurestore.engine import Engine
 from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamaged, UnknownService, suggest
 from featurestore.evaluate import Spine
@@ -287,61 +287,67 @@ def build(
     RequestError
         If the position is not there yet, or another training set has the name.
     """
-    typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
-    newest = log.position
-    seen, typed = _positions(position, newest, typed)
-    sources = sorted({view.source.name for view in plan.views})
-    if typed.position is not None:
-        _check_readable(int(typed.position.min()), sources, log)
-    labels, features = [step.label for step in plan.labels], plan.service.outputs
-    mature = maturity.mature_rows(labels, typed.as_of, log, seen if typed.position is None else typed.position)
-    complete = np.logical_and.reduce([np.ones(len(typed), np.bool_), *mature])
-    kept = immature == "keep" and bool(labels)
-    rows = np.arange(len(typed)) if kept or complete.all() else np.flatnonzero(complete)
-    table = asked if len(rows) == len(typed) else asked.take(pa.array(rows))
-    typed = typed if len(rows) == len(typed) else typed.take(rows)
-    not_finite: dict[str, int] = {}
-    made = dict(engine.run(plan, typed, log, seen, not_finite))
-    if kept:
-        made |= {one.name: maturity.hidden(made[one.name], known) for one, known in zip(labels, mature, strict=True)}
-    for output in plan.outputs:
-        table = table.append_column(output, made[output].to_arrow())
-    for label, known in zip(labels, mature, strict=True) if kept else ():
-        table = table.append_column(maturity.mark_of(label.name), pa.array(known))
-    as_of = typed.as_of
-    manifest = {
-        "name": name,
-        "service": plan.service.name,
-        "fingerprint": fingerprint,
-        "features": list(features),
-        "feature_types": [
-            {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in features
-        ],
-        "fingerprints": dict(fingerprints),
-        "labels": maturity.described(labels, label_fingerprints, mature, made, kept=kept),
-        "immature": {"rows": int(np.count_nonzero(~complete)), "how": immature} if labels else None,
-        "nulls": {one: int(np.count_nonzero(~made[one].mask)) for one in features},
-        "not_finite": not_finite,
-        "spine_hash": "",
-        "content_hash": "",
-        "position": seen if typed.position is None else "per row",
-        "time": time,
-        "time_range": _range(as_of),
-        "rows": len(as_of),
-        "events": {source: log.rows(source, seen) for source in sources},
-        "created_at": times.isoformat(created_at),
-        "git_commit": git_commit(root),
-        "environment": environment(),
-    }
     with ThreadPoolExecutor(1) as beside:
-        hashes = beside.submit(lambda: {"spine_hash": content_hash(asked), "content_hash": content_hash(table)})
+        of_spine = beside.submit(column_hashes, asked)
+        typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
+        newest = log.position
+        seen, typed = _positions(position, newest, typed)
+        sources = sorted({view.source.name for view in plan.views})
+        if typed.position is not None:
+            _check_readable(int(typed.position.min()), sources, log)
+        labels, features = [step.label for step in plan.labels], plan.service.outputs
+        mature = maturity.mature_rows(labels, typed.as_of, log, seen if typed.position is None else typed.position)
+        complete = np.logical_and.reduce([np.ones(len(typed), np.bool_), *mature])
+        kept = immature == "keep" and bool(labels)
+        rows = np.arange(len(typed)) if kept or complete.all() else np.flatnonzero(complete)
+        table = asked if len(rows) == len(typed) else asked.take(pa.array(rows))
+        typed = typed if len(rows) == len(typed) else typed.take(rows)
+        not_finite: dict[str, int] = {}
+        made = dict(engine.run(plan, typed, log, seen, not_finite))
+        if kept:
+            made |= {
+                one.name: maturity.hidden(made[one.name], known) for one, known in zip(labels, mature, strict=True)
+            }
+        for output in plan.outputs:
+            table = table.append_column(output, made[output].to_arrow())
+        for label, known in zip(labels, mature, strict=True) if kept else ():
+            table = table.append_column(maturity.mark_of(label.name), pa.array(known))
+        as_of = typed.as_of
+        manifest = {
+            "name": name,
+            "service": plan.service.name,
+            "fingerprint": fingerprint,
+            "features": list(features),
+            "feature_types": [
+                {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in features
+            ],
+            "fingerprints": dict(fingerprints),
+            "labels": maturity.described(labels, label_fingerprints, mature, made, kept=kept),
+            "immature": {"rows": int(np.count_nonzero(~complete)), "how": immature} if labels else None,
+            "nulls": {one: table.column(one).null_count for one in features},
+            "not_finite": not_finite,
+            "spine_hash": "",
+            "content_hash": "",
+            "position": seen if typed.position is None else "per row",
+            "time": time,
+            "time_range": _range(as_of),
+            "rows": len(as_of),
+            "events": {source: log.rows(source, seen) for source in sources},
+            "created_at": times.isoformat(created_at),
+            "git_commit": git_commit(root),
+            "environment": environment(),
+        }
 
         def described() -> dict[str, Any]:
-            digest = hashes.result()["content_hash"]
-            return manifest | hashes.result() | {"name": name or f"{plan.service.name}_{digest[:12]}"}
+            same = len(table) == len(asked)
+            own = of_spine.result() if same else column_hashes(table.select(asked.column_names))
+            digest = joined([*own, *of_features.result()])
+            named = name or f"{plan.service.name}_{digest[:12]}"
+            return manifest | {"spine_hash": joined(of_spine.result()), "content_hash": digest, "name": named}
 
+        of_features = beside.submit(column_hashes, table.drop_columns(asked.column_names))
         saved = sets.save(table, described, replace=replace)
-    return TrainingSet(saved["name"], saved, table, _kept(given, rows))
+        return TrainingSet(saved["name"], saved, table, _kept(given, rows))
 
 
 def _range(as_of: IntArray) -> list[str] | None:

@@ -183,7 +183,8 @@ def test_results_put_in_parts_are_the_whole(tmp_path: Path, kind: Any, nullable:
         results = Results(5, empty)
         for rows in ([4, 0], [2], [3, 1]):
             part = from_list(kind, [items[row] for row in rows], nullable=nullable)
-            results.put("x", np.array(rows), part)
+            results.put(np.array(rows), {"x": part})
+        results.settle()
         whole = from_list(kind, items, nullable=nullable)
         assert results["x"].to_list() == whole.to_list()
         assert (results["x"].valid is None) == (whole.valid is None)
@@ -194,8 +195,9 @@ def test_results_put_in_parts_are_the_whole(tmp_path: Path, kind: Any, nullable:
 def test_maps_put_in_parts_are_the_whole() -> None:
     items = [{"a": 1.0}, {}, {"b": 2.0, "c": None}]
     results = Results(3)
-    results.put("x", np.array([2, 0]), from_list("map[float]", [items[2], items[0]]))
-    results.put("x", np.array([1]), from_list("map[float]", [items[1]]))
+    results.put(np.array([2, 0]), {"x": from_list("map[float]", [items[2], items[0]])})
+    results.put(np.array([1]), {"x": from_list("map[float]", [items[1]])})
+    results.settle()
     assert results["x"].to_list() == items
 
 

@@ -23,9 +23,9 @@ from featurestore.values import Values
 from featurestore.view import TableColumns
 
 MANY_ROWS = 1 << 14
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 17
 """Rows and events of a bucket, which then stay in the processor's cache; an entity that has more is one of its own."""
-_HOT = 4  # times as many
+_HOT = 8  # times as many
 _INT64_BITS = 63
 
 
@@ -44,6 +44,7 @@ def in_buckets(
         for keyed in plan.keyed:
             windows = Windows(plan, keyed, spine, rows, events[keyed.view.name], entities[keyed])
             counted(not_finite, windows.fill(results))
+        results.settle()
     return with_row_features(plan, spine, results, not_finite)
 
 
@@ -134,7 +135,7 @@ class Windows:
         spine = Spine(self.as_of[rows], {}, position)
         events = {self.keyed.view.name: self._part(bucket.entities)}
         made = evaluate(self.plan, spine, events, {self.keyed: self.entity[rows] - first}, counts)
-        parallel.each(lambda name: results.put(name, self.rows[rows], made[name]), self.plan.outputs)
+        results.put(self.rows[rows], {name: made[name] for name in self.plan.outputs})
         return counts
 
     def _part(self, entities: slice) -> Events:

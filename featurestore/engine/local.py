@@ -63,6 +63,8 @@ class LocalEngine:
                 counted(not_finite, threads.map(lambda portion, one=one: one.fill(portion, results), apart))
                 with parallel.helped(threads.map):
                     counted(not_finite, (one.fill(portion, results) for portion in portions if not portion.apart))
+            with parallel.helped(threads.map):
+                results.settle()
         return with_row_features(plan, spine, results, not_finite)
 
     def _room(self, source: Source) -> Room:

@@ -1,6 +1,9 @@
-"""Columns of a training set, filled part by part in the order of its rows: what is held is each value once."""
+"""Columns of a training set, filled part by part and then put into the order of its rows.
 
-from collections.abc import Callable, Mapping
+What is held is each value once, and while a column is put in order that column twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from featurestore import parallel
 from featurestore.events import IntArray
 from featurestore.values import DTYPES, Kind, Values, compacted, concatenate, sorted_names
 
@@ -27,22 +31,38 @@ def on_disk(folder: Path | None) -> Empty:
 
 
 class Results(Mapping[str, Values]):
-    """Values of so many rows by name; threads may put parts at once, no row twice."""
+    """Values of so many rows by name; threads may put parts at once, each row of a name once.
+
+    Parts lie one after another as they come, until :meth:`settle`: to gather values costs a third of scattering them.
+    """
 
     def __init__(self, rows: int, empty: Empty = np.empty) -> None:
         self._rows, self._empty = rows, empty
         self._columns: dict[str, _Column | _Maps] = {}
+        self._parts: dict[tuple[str, ...], _Parts] = {}
         self._adding = Lock()
 
-    def put(self, name: str, rows: IntArray, values: Values) -> None:
-        """Put the values of some rows."""
+    def put(self, rows: IntArray, made: Mapping[str, Values]) -> None:
+        """Put the values of some rows, of the same names for each part of them."""
         with self._adding:
-            if name not in self._columns:
-                self._columns[name] = self._column(values)
-        self._columns[name].put(rows, values)
+            names = tuple(made)
+            if names not in self._parts:
+                self._parts[names] = _Parts(self._rows)
+            place = self._parts[names].add(rows)
+            for name, values in made.items():
+                if name not in self._columns:
+                    self._columns[name] = self._column(values)
+        for name, values in made.items():
+            self._columns[name].put(place, values)
+
+    def settle(self) -> None:
+        """Put all into the order of rows; nothing is put any more. Threads that help take a column each."""
+        for names, parts in self._parts.items():
+            places = parts.places()
+            parallel.each(lambda name, places=places: self._columns[name].settle(places), names)
 
     def __getitem__(self, name: str) -> Values:
-        """Values of all rows; nothing is put any more."""
+        """Values of all rows, once they are settled."""
         return self._columns[name].values()
 
     def _column(self, values: Values) -> "_Column | _Maps":
@@ -51,13 +71,34 @@ class Results(Mapping[str, Values]):
         make = _Texts if values.kind == "str" else _Column
         return make(values.kind, self._rows, self._empty)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         """Names."""
         return iter(self._columns)
 
     def __len__(self) -> int:
         """Names."""
         return len(self._columns)
+
+
+class _Parts:
+    """Rows of the parts, one part after another."""
+
+    def __init__(self, rows: int) -> None:
+        self._order = np.empty(rows, np.int64)
+        self._many = 0
+
+    def add(self, rows: IntArray) -> slice:
+        """Where a part goes."""
+        place = slice(self._many, self._many + len(rows))
+        self._order[place] = rows
+        self._many = place.stop
+        return place
+
+    def places(self) -> IntArray:
+        """Where each row went."""
+        places = np.empty_like(self._order)
+        places[self._order] = np.arange(len(places))
+        return places
 
 
 class _Column:
@@ -69,16 +110,22 @@ class _Column:
         self._valid: Array | None = None
         self._adding = Lock()
 
-    def put(self, rows: IntArray, values: Values) -> None:
-        """Put the values of some rows."""
-        self._data[rows] = values.data
-        self._see(rows, values)
+    def put(self, place: slice, values: Values) -> None:
+        """Put the values of a part."""
+        self._data[place] = values.data
+        self._see(place, values)
+
+    def settle(self, places: IntArray) -> None:
+        """Put all in order."""
+        self._data = self._gathered(self._data, places)
+        if self._valid is not None:
+            self._valid = self._gathered(self._valid, places)
 
     def values(self) -> Values:
         """Values of all rows."""
         return Values(self._kind, self._data, self._valid)
 
-    def _see(self, rows: IntArray, values: Values) -> None:
+    def _see(self, place: slice, values: Values) -> None:
         """Put which of the values are there."""
         if values.valid is None:
             return
@@ -86,7 +133,10 @@ class _Column:
             if self._valid is None:
                 self._valid = self._empty(self._rows, np.bool_)
                 self._valid[:] = True
-        self._valid[rows] = values.valid
+        self._valid[place] = values.valid
+
+    def _gathered(self, held: Array, places: IntArray) -> Array:
+        return np.take(held, places, out=self._empty(self._rows, held.dtype), mode="clip")  # "raise" would copy them
 
 
 class _Texts(_Column):
@@ -97,15 +147,15 @@ class _Texts(_Column):
         self._names: list[Array] = []
         self._many = 0
 
-    def put(self, rows: IntArray, values: Values) -> None:
-        """Put the codes of some rows, numbered on from those of other parts."""
+    def put(self, place: slice, values: Values) -> None:
+        """Put the codes of a part, numbered on from those of other parts."""
         own = compacted(values)
         names = own.categories if own.categories is not None else np.zeros(0, object)
         with self._adding:
             first, self._many = self._many, self._many + len(names)
             self._names.append(names)
-        self._data[rows] = own.data + np.int32(first)
-        self._see(rows, own)
+        self._data[place] = own.data + np.int32(first)
+        self._see(place, own)
 
     def values(self) -> Values:
         """Values of all rows, with categories of all."""
@@ -122,15 +172,18 @@ class _Maps:
     """Maps: their entries lie in the parts."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[IntArray, Values]] = []
+        self._parts: dict[int, Values] = {}
+        self._places = np.zeros(0, np.int64)
 
-    def put(self, rows: IntArray, values: Values) -> None:
-        """Put the maps of some rows."""
-        self._parts.append((rows, values))
+    def put(self, place: slice, values: Values) -> None:
+        """Put the maps of a part."""
+        self._parts[place.start] = values
+
+    def settle(self, places: IntArray) -> None:
+        """Note the order."""
+        self._places = places
 
     def values(self) -> Values:
         """Values of all rows."""
-        whole = concatenate([values for _, values in self._parts])
-        data = np.empty_like(whole.data)
-        data[np.concatenate([rows for rows, _ in self._parts])] = whole.data
-        return Values(whole.kind, data, None, None, whole.entries)
+        whole = concatenate([self._parts[start] for start in sorted(self._parts)])
+        return whole.take(self._places)

@@ -71,11 +71,13 @@ def read(
         If a column is not in ``schema``.
     """
     types = {name: target_type(name, schema, codes) for name in columns}
-    held = schema_of(segment)
+    metadata, held = _described(segment)
     there = [name for name in types if name in held.names]
     encoded = [name for name in there if types[name] == CODES]
     try:
-        with pq.ParquetFile(segment.path, read_dictionary=encoded, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            segment.path, metadata=metadata, read_dictionary=encoded, page_checksum_verification=True
+        ) as file:
             if group is None:
                 table = file.read(columns=there)
             else:
@@ -84,7 +86,7 @@ def read(
         raise
     except (OSError, pa.ArrowException) as error:
         raise damaged([segment], str(error)) from error
-    rows = len(table) if there else _rows(segment, group)
+    rows = segment.rows if group is None else metadata.row_group(group).num_rows
     arrays = [
         _conform(table.column(name), kind, segment, name) if name in held.names else _filled(segment, name, kind, rows)
         for name, kind in types.items()
@@ -148,33 +150,27 @@ def schema_of(segment: Segment) -> pa.Schema:
     StoreDamaged
         If the file is missing, of another size than recorded, or no Parquet file.
     """
-    try:
-        size = segment.path.stat().st_size
-        if size != segment.size:
-            raise damaged([segment], f"it has {size} bytes where {segment.size} were written")
-        with pq.ParquetFile(segment.path) as file:
-            return file.schema_arrow
-    except (OSError, pa.ArrowException) as error:
-        raise damaged([segment], str(error)) from error
+    return _described(segment)[1]
 
 
 def coded(found: Sequence[Segment]) -> frozenset[str]:
     """Names of the columns that a segment holds as codes, as it does where values repeat: those read fast that way."""
     names: set[str] = set()
     for segment in found:
-        schema_of(segment)
-        names |= _coded(segment.path)
+        group = _described(segment)[0].row_group(0)
+        columns = [group.column(number) for number in range(group.num_columns)]
+        names |= {column.path_in_schema for column in columns if column.has_dictionary_page}
     return frozenset(names)
 
 
 def nulls_of(segment: Segment) -> dict[str, int]:
     """Nulls in each of a segment's columns, from the file's statistics. Raises like :func:`schema_of`."""
-    nulls = dict.fromkeys(schema_of(segment).names, 0)
-    with pq.ParquetFile(segment.path) as file:
-        for group in range(file.metadata.num_row_groups):
-            for number in range(file.metadata.num_columns):
-                column = file.metadata.row_group(group).column(number)
-                nulls[column.path_in_schema] += column.statistics.null_count or 0
+    metadata, schema = _described(segment)
+    nulls = dict.fromkeys(schema.names, 0)
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            nulls[column.path_in_schema] += column.statistics.null_count or 0
     return nulls
 
 
@@ -194,18 +190,21 @@ def common_schema(found: Sequence[Segment], schema: pa.Schema | None = None) -> 
         ) from error
 
 
+def _described(segment: Segment) -> tuple[pq.FileMetaData, pa.Schema]:
+    """What a segment's file says of itself, read again only if the file was written to."""
+    try:
+        found = segment.path.stat()
+        if found.st_size != segment.size:
+            raise damaged([segment], f"it has {found.st_size} bytes where {segment.size} were written")
+        return _footer(segment.path, found.st_size, found.st_mtime_ns)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged([segment], str(error)) from error
+
+
 @lru_cache(KEPT)
-def _coded(path: Path) -> frozenset[str]:
+def _footer(path: Path, _size: int, _written_ns: int) -> tuple[pq.FileMetaData, pa.Schema]:
     with pq.ParquetFile(path) as file:
-        columns = [file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns)]
-    return frozenset(column.path_in_schema for column in columns if column.has_dictionary_page)
-
-
-def _rows(segment: Segment, group: int | None) -> int:
-    if group is None:
-        return segment.rows
-    with pq.ParquetFile(segment.path) as file:
-        return int(file.metadata.row_group(group).num_rows)
+        return file.metadata, file.schema_arrow
 
 
 def _filled(segment: Segment, name: str, kind: pa.DataType, rows: int) -> pa.Array:

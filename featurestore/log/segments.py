@@ -192,7 +192,7 @@ def _writer(file: object, schema: pa.Schema, repeating: Sequence[str]) -> pq.Par
     return pq.ParquetWriter(
         file,
         schema,
-        compression="snappy",
+        compression="lz4",
         use_dictionary=[*repeating, PART],
         dictionary_pagesize_limit=DICTIONARY_BYTES,
         write_page_checksum=True,
