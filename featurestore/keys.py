@@ -45,16 +45,23 @@ def grouped(spine: Values, events: Values) -> tuple[IntArray, IntArray] | None:
         return None
     starts = np.concatenate([[0], np.flatnonzero(data[1:] != data[:-1]) + 1, [len(data)]])
     distinct = data[starts[:-1]]
-    asked, known = spine.data, spine.mask
     if spine.kind == "str":
-        held = events.categories if events.categories is not None else np.zeros(0, object)
-        names = spine.categories if spine.categories is not None else np.zeros(0, object)
-        code = np.minimum(np.searchsorted(held, names), max(len(held) - 1, 0))
-        there = held[code] == names if len(held) else np.zeros(len(names), np.bool_)
-        known = known & there[asked] if len(names) else np.zeros(len(asked), np.bool_)
-        asked = code[asked] if len(names) else asked
-    place = np.minimum(np.searchsorted(distinct, asked), len(distinct) - 1)
-    return np.where(known & (distinct[place] == asked), place, -1), starts.astype(np.int64)
+        of_name = _among(spine, events, distinct)
+        rows = of_name[spine.data] if len(of_name) else np.full(len(spine.data), -1)
+    else:
+        place = np.minimum(np.searchsorted(distinct, spine.data), len(distinct) - 1)
+        rows = np.where(distinct[place] == spine.data, place, -1)
+    return np.where(spine.mask, rows, -1), starts.astype(np.int64)
+
+
+def _among(spine: Values, events: Values, distinct: np.ndarray[Any, Any]) -> IntArray:
+    """Place among the events' ``distinct`` codes of each text that the spine may have, -1 of others."""
+    empty = np.zeros(0, object)
+    names, held = (empty if one.categories is None else one.categories for one in (spine, events))
+    place = np.full(len(held), -1)
+    place[distinct] = np.arange(len(distinct))
+    code = np.minimum(np.searchsorted(held, names), len(held) - 1)
+    return np.where(held[code] == names, place[code], -1)
 
 
 def texts_of(columns: Sequence[Values]) -> list[str | None]:
