@@ -23,6 +23,10 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 LIMB = 32
 _MASK = np.uint64(0xFFFFFFFF)
+_LOW = 0xFFFFFFFF
+_REST = 0x7FF
+_HALF_WORD = 1 << 31
+_FEW_LIMBS = 3
 _LOWEST_BIT = -1074
 _MANTISSA = 53  # bits of a double
 _CACHED_LIMBS = 8
@@ -138,6 +142,28 @@ def nearest(exact: Fraction) -> float:
 
 def round_limbs(totals: Sequence[IntArray], lowest: int) -> FloatArray:
     """Doubles nearest to ``sum(total << 32 * i) * 2**lowest``, ties to even; ``totals`` hold the lowest limb first."""
+    few = _round_few(totals, lowest) if len(totals) <= _FEW_LIMBS else None
+    return _round_many(totals, lowest) if few is None else few
+
+
+def _round_few(totals: Sequence[IntArray], lowest: int) -> FloatArray | None:
+    """Round sums of some 95 bits by one addition of doubles that are exact; ``None`` where one has more bits.
+
+    The upper is a multiple of ``2**43`` of 52 bits, the lower has 43. No sum is subnormal and has more than 53 bits.
+    """
+    first, middle, top = [*totals, 0, 0][:_FEW_LIMBS]
+    middle = middle + (first >> LIMB)
+    top = top + (middle >> LIMB)
+    if len(top) and (int(top.max()) >= _HALF_WORD or int(top.min()) < -_HALF_WORD):
+        return None
+    high = (top << LIMB) | (middle & _LOW)
+    lower = ((high & _REST) << LIMB) | (first & _LOW)
+    upper = (high & ~_REST).astype(np.float64) * 2.0**LIMB
+    with np.errstate(over="ignore"):
+        return _scale(upper + lower.astype(np.float64), lowest)
+
+
+def _round_many(totals: Sequence[IntArray], lowest: int) -> FloatArray:
     negative = _carried(totals)[-1] < 0
     sign = np.where(negative, -1, 1)
     limbs = [limb.astype(np.uint64) for limb in _carried([total * sign for total in totals])]
@@ -230,7 +256,7 @@ def _carried(totals: Sequence[IntArray]) -> list[IntArray]:
     limbs = []
     for total in totals:
         whole = total + carry
-        limbs.append(whole & 0xFFFFFFFF)
+        limbs.append(whole & _LOW)
         carry = whole >> LIMB
     return [*limbs, carry]
 

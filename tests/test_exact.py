@@ -1,12 +1,22 @@
 import math
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.exact import ExactSums, exact_integers, fsums, integers, two_product, two_sum
+from featurestore.exact import (
+    ExactSums,
+    exact_integers,
+    fsums,
+    integers,
+    nearest,
+    round_limbs,
+    two_product,
+    two_sum,
+)
 
 LARGEST = 1.7976931348623157e308
 CENTS = [0.1, 0.2, 0.3, 10.01, 19.99, -0.1, 1e9 + 0.01]
@@ -37,6 +47,39 @@ def test_every_range_is_the_correctly_rounded_sum(values: list[float]) -> None:
 def test_a_sum_does_not_depend_on_order_or_repetition(family: list[float]) -> None:
     forth, back = (sums(values * 1000, [0], [7000]) for values in (family, family[::-1]))
     assert forth == back == [float(sum(map(Fraction, family)) * 1000)]
+
+
+edges_of_words = st.builds(
+    lambda bits, off, sign: sign * (2**bits + off), st.integers(0, 60), st.integers(-2, 2), st.sampled_from([-1, 1])
+)
+limbs = st.one_of(st.just(0), edges_of_words, st.integers(-(2**60), 2**60))
+
+
+@settings(deadline=None)
+@given(st.lists(limbs, min_size=1, max_size=5), st.sampled_from([-1074, -1040, -56, 0, 10, 850, 930]))
+def test_limbs_are_rounded_once(totals: list[int], lowest: int) -> None:
+    exact = sum(one << (32 * place) for place, one in enumerate(totals)) * Fraction(2) ** lowest
+    made = float(round_limbs([np.array([one]) for one in totals], lowest)[0])
+    assert made == nearest(exact)
+    assert math.copysign(1.0, made) == math.copysign(1.0, nearest(exact))
+
+
+@pytest.mark.parametrize("bits", [*range(54, 66), 80, 94, 95, 96])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_limbs_beside_a_tie_are_rounded_once(bits: int, sign: int) -> None:
+    drawn = Random(bits)
+    for _ in range(200):
+        tie = sign * (((1 << 53) | drawn.getrandbits(53) | 1) << (bits - 54))  # a bit more than a double has
+        for whole in (tie - 1, tie, tie + 1):
+            borrowed = drawn.randrange(-(1 << 20), 1 << 20)
+            totals = [(whole & 0xFFFFFFFF) + (borrowed << 32), ((whole >> 32) & 0xFFFFFFFF) - borrowed, whole >> 64]
+            made = round_limbs([np.array([one]) for one in totals], 0)
+            assert made[0] == float(whole)
+
+
+@pytest.mark.parametrize("top", [2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**62])
+def test_limbs_of_many_bits_are_rounded_once(top: int) -> None:
+    assert round_limbs([np.array([one]) for one in (5, 7, top)], 0)[0] == float((top << 64) + (7 << 32) + 5)
 
 
 def test_a_sum_past_the_largest_double_is_infinite() -> None:
