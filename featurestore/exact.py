@@ -151,7 +151,8 @@ def _round_few(totals: Sequence[IntArray], lowest: int) -> FloatArray | None:
 
     The upper is a multiple of ``2**43`` of 52 bits, the lower has 43. No sum is subnormal and has more than 53 bits.
     """
-    first, middle, top = [*totals, 0, 0][:_FEW_LIMBS]
+    none = np.zeros_like(totals[0])
+    first, middle, top = [*totals, none, none][:_FEW_LIMBS]
     middle = middle + (first >> LIMB)
     top = top + (middle >> LIMB)
     if len(top) and (int(top.max()) >= _HALF_WORD or int(top.min()) < -_HALF_WORD):

@@ -62,7 +62,9 @@ class Unpacker:
         event_time, known_at = columns.times(0), columns.times(8)
         lifted = _lifted(known_at, [stamp for _, stamp in stored], sizes)
         place = None
-        if lifted is not None or not self._in_order(parts, starts, ends, event_time, known_at):
+        sorted_ = not self._unordered or all(layout.listing not in self._unordered for layout, _ in parts)
+        one_each = max(map(len, entities)) == 1
+        if lifted is not None or not sorted_ or not (one_each or _follow(starts, ends, event_time, known_at)):
             known_at = known_at if lifted is None else lifted
             entity = np.repeat(np.arange(len(entities)), np.diff(starts))
             place = order(entity, event_time, known_at, [columns[name] for name in self.ties])
@@ -114,20 +116,12 @@ class Unpacker:
         self._layouts[listing] = layout
         return layout
 
-    def _in_order(
-        self,
-        parts: Sequence[tuple[Layout, int]],
-        starts: IntArray,
-        ends: IntArray,
-        event_time: IntArray,
-        known_at: IntArray,
-    ) -> bool:
-        """Whether blobs, each sorted in itself, follow one another in time within each entity."""
-        if self._unordered and any(layout.listing in self._unordered for layout, _ in parts):
-            return False
-        seams = np.setdiff1d(ends, starts)  # where one blob of an entity meets the next
-        before, after = event_time[seams - 1], event_time[seams]
-        return bool(((before < after) | ((before == after) & (known_at[seams - 1] < known_at[seams]))).all())
+
+def _follow(starts: IntArray, ends: IntArray, event_time: IntArray, known_at: IntArray) -> bool:
+    """Whether blobs, each sorted in itself, follow one another in time within each entity."""
+    seams = np.setdiff1d(ends, starts)  # where one blob of an entity meets the next
+    before, after = event_time[seams - 1], event_time[seams]
+    return bool(((before < after) | ((before == after) & (known_at[seams - 1] < known_at[seams]))).all())
 
 
 def events_of(entities: Sequence[Sequence[Stored]], schema: Schema, ties: Sequence[str]) -> Events:

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -33,41 +33,38 @@ class Locator:
         if self._alone:
             self._keys = times
             return
-        self._first = int(times.min()) if len(times) else 0
-        self._span = (int(times.max()) - self._first if len(times) else 0) + 3
+        self._first, self._last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+        self._span = self._last - self._first + 3
         self._ranks: IntArray | None = None
         if entities * self._span >= 2**_INT64_BITS:
             self._ranks = np.unique(times)
             self._span = len(self._ranks) + 3
-        self._keys = self._packed(np.repeat(np.arange(entities, dtype=np.int64), np.diff(starts)), times)
+        self._keys = np.repeat(np.arange(entities, dtype=np.int64), np.diff(starts)) * self._span + self._place(times)
 
-    def __call__(self, asking: "Asking", times: IntArray, *, after: bool) -> IntArray:
-        """Index of the entity's first event at or after each time; with ``after``, strictly after it."""
-        if self._alone:
-            return self._search(times, "right" if after else "left")
-        wanted = self._packed(asking.owner, times + 1 if after else times)
-        if asking.by_entity is None:
-            return self._search(wanted, "left")
-        found = np.empty(len(wanted), np.int64)
-        found[asking.by_entity] = self._search(wanted[asking.by_entity], "left")
+    def __call__(self, asking: "Asking", times: IntArray) -> IntArray:
+        """Index of each row's entity's first event at or after each time; times and result end in the rows' axis."""
+        wanted = times if self._alone else self._packed(asking.owner, times)
+        if self._alone or asking.by_entity is None:
+            return self._search(wanted.ravel()).reshape(wanted.shape)
+        found = np.empty_like(wanted)
+        found[..., asking.by_entity] = self._search(wanted[..., asking.by_entity].ravel()).reshape(wanted.shape)
         return found
 
-    def _search(self, wanted: IntArray, side: Literal["left", "right"]) -> IntArray:
+    def _search(self, wanted: IntArray) -> IntArray:
         found = np.empty(len(wanted), np.int64)
 
         def search(part: slice) -> None:
-            found[part] = self._keys.searchsorted(wanted[part], side)
+            found[part] = self._keys.searchsorted(wanted[part])
 
         parallel.each(search, parallel.slices(len(wanted), MANY_ROWS))
         return found
 
     def _packed(self, entity: IntArray, times: IntArray) -> IntArray:
         """One number that orders like (entity, time); times before all events and after all events have a place too."""
-        if self._ranks is None:
-            place = np.clip(times, self._first, self._first + self._span - 2) - self._first
-        else:
-            place = self._ranks.searchsorted(times)
-        return np.asarray(entity * self._span + place)
+        return np.asarray(entity * self._span + self._place(times.clip(self._first, self._last + 1)))
+
+    def _place(self, times: IntArray) -> IntArray:
+        return times - self._first if self._ranks is None else self._ranks.searchsorted(times)
 
 
 class Asking:
@@ -190,9 +187,12 @@ def windows_of(
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
     at_once = offset == 0 and viewpoint.known_at_once
     limits = [Limit(viewpoint.known, *known, hides_more=not at_once), *_published(viewpoint, position)]
-    starts = viewpoint.events.starts
-    lo = np.stack([starts[asking.owner] if edge is None else locate(asking, edge[0], after=edge[1]) for edge in begins])
-    return _seen(viewpoint, asking, looks, lo, locate(asking, ends[0], after=ends[1]), limits)
+    found_at = locate(asking, np.stack([_behind(edge) for edge in (*begins, ends) if edge is not None]))
+    lo, hi = found_at[:-1], found_at[-1]
+    if len(lo) < len(begins):
+        limited, starts = iter(lo), viewpoint.events.starts[asking.owner]
+        lo = np.stack([starts if edge is None else next(limited) for edge in begins])
+    return _seen(viewpoint, asking, looks, lo, hi, limits)
 
 
 def windows_ahead(
@@ -212,7 +212,7 @@ def windows_ahead(
     per row hides what was published later (S10).
     """
     asking, begin = viewpoint.asking(entity), as_of + offset
-    lo, hi = (viewpoint.by_event_time(asking, edge, after=inclusive) for edge in (begin, begin + horizon))
+    lo, hi = viewpoint.by_event_time(asking, np.stack([begin, begin + horizon]) + inclusive)
     looks = _looks(as_of, begin + horizon, [horizon])
     return _seen(viewpoint, asking, looks, lo[np.newaxis], hi, _published(viewpoint, position))
 
@@ -227,6 +227,12 @@ def edges(
     end = as_of - offset
     begins = [None if window is None else (end - window, False) for window in windows]
     return (end, inclusive), (as_of, inclusive), begins
+
+
+def _behind(edge: Edge) -> Any:
+    """First instants, whole microseconds, that do not lie before an edge."""
+    at, after = edge
+    return at + 1 if after else at
 
 
 class Clocks:
@@ -305,7 +311,7 @@ def _seen(
     windows, whole = len(lo), hi
     for limit in limits:
         if limit.hides_more:
-            whole = np.minimum(whole, limit.veil.so_far(asking, limit.at, after=limit.closed))
+            whole = np.minimum(whole, limit.veil.so_far(asking, _behind((limit.at, limit.closed))))
     if asking.absent is not None:
         hi, whole, lo = (np.where(asking.absent, 0, one) for one in (hi, whole, lo))
     lo = lo.ravel()

@@ -136,8 +136,8 @@ def test_time_that_does_not_pack_with_the_entities_is_ranked() -> None:
     far = 2**61
     locate = Locator(np.array([0, 1, 3, 3, 5]), np.array([-far, -far, far, 0, far]))
     entity, times = np.array([0, 1, 1, 2, 3, 3]), np.array([-far, -far, far, 0, 1, far])
-    assert locate(Asking(entity), times, after=False).tolist() == [0, 1, 2, 3, 4, 4]
-    assert locate(Asking(entity), times, after=True).tolist() == [1, 2, 3, 3, 4, 5]
+    assert locate(Asking(entity), times).tolist() == [0, 1, 2, 3, 4, 4]
+    assert locate(Asking(entity), times + 1).tolist() == [1, 2, 3, 3, 4, 5]
 
 
 def test_many_rows_are_searched_entity_by_entity(monkeypatch: pytest.MonkeyPatch) -> None:
