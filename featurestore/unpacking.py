@@ -200,19 +200,31 @@ class _ManyColumns(_Lazy):
 
     def times(self, stride: int) -> IntArray:
         """Give the int64 array at ``stride`` of every blob."""
-        return np.frombuffer(
-            b"".join(
-                [
-                    blob[layout.base + n * stride : layout.base + n * (stride + 8)]
-                    for blob, (layout, n) in zip(self._blobs, self._parts, strict=True)
-                ]
-            ),
-            np.int64,
+        return np.frombuffer(self._joined(stride, 8), np.int64)
+
+    def _joined(self, stride: int, width: int) -> bytes:
+        """Bytes at ``stride`` of every blob, ``width`` an event."""
+        return b"".join(
+            [
+                blob[layout.base + n * stride : layout.base + n * (stride + width)]
+                for blob, (layout, n) in zip(self._blobs, self._parts, strict=True)
+            ]
         )
+
+    def _everywhere(self, name: str) -> Slot | None:
+        """Where a column of numbers lies in all blobs, if they are laid out alike and no value of it is null."""
+        first = self._parts[0][0] if self._parts else None
+        slot = first.slots.get(name) if first is not None else None
+        plain = slot is not None and slot.width and slot.known is None and slot.kind != "str"
+        return slot if plain and all(layout is first for layout, _ in self._parts) else None
 
     def _decode(self, name: str) -> Values:
         field = self.fields[name]
         dtype = np.dtype(DTYPES[field.kind])
+        shared = self._everywhere(name)
+        if shared is not None:
+            values = np.frombuffer(self._joined(shared.stride, shared.width), dtype)
+            return Values(field.kind, values, np.ones(len(values), np.bool_) if _nullable(field) else None)
         data, known, texts = [], [], []
         for blob, (layout, n) in zip(self._blobs, self._parts, strict=True):
             slot = layout.slots.get(name)

@@ -130,9 +130,9 @@ class Values:
             items = [times.to_datetime(micros) for micros in self.data.tolist()]
         else:
             items = self.data.tolist()
-        if self.valid is None or self.valid.all():
-            return items
-        return [item if known else None for item, known in zip(items, self.valid.tolist(), strict=True)]
+        for place in [] if self.valid is None else np.flatnonzero(~self.valid).tolist():
+            items[place] = None
+        return items
 
     def to_arrow(self) -> pa.Array:
         """Arrow array of the kind's Arrow type, null as null."""

@@ -106,8 +106,6 @@ class Limit:
     veil: Veil
     at: IntArray
     closed: bool
-    hides_more: bool = True
-    """Whether it may hide what event_time does not: not where events are known when they happen."""
 
     def seen(self, index: IntArray, row: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Whether each row of ``row`` sees the event of ``index`` beside it."""
@@ -185,8 +183,8 @@ def windows_of(
             return Window(frame, Ranges(lo, hi, Tally(), looks, lambda: frame.times))
     ends, known, begins = edges(as_of, windows, offset, inclusive=inclusive)
     asking, locate = viewpoint.asking(entity), viewpoint.by_event_time
-    at_once = offset == 0 and viewpoint.known_at_once
-    limits = [Limit(viewpoint.known, *known, hides_more=not at_once), *_published(viewpoint, position)]
+    at_once = offset == 0 and viewpoint.known_at_once  # then event_time hides what is not known
+    limits = [*([] if at_once else [Limit(viewpoint.known, *known)]), *_published(viewpoint, position)]
     found_at = locate(asking, np.stack([_behind(edge) for edge in (*begins, ends) if edge is not None]))
     lo, hi = found_at[:-1], found_at[-1]
     if len(lo) < len(begins):
@@ -310,8 +308,7 @@ def _seen(
     """Windows from ``lo``, shape ``(windows, rows)``, to ``hi``, shape ``(rows,)``, without what the limits hide."""
     windows, whole = len(lo), hi
     for limit in limits:
-        if limit.hides_more:
-            whole = np.minimum(whole, limit.veil.so_far(asking, _behind((limit.at, limit.closed))))
+        whole = np.minimum(whole, limit.veil.so_far(asking, _behind((limit.at, limit.closed))))
     if asking.absent is not None:
         hi, whole, lo = (np.where(asking.absent, 0, one) for one in (hi, whole, lo))
     lo = lo.ravel()
