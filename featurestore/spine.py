@@ -152,7 +152,7 @@ def _key_list(column: SpineColumn, items: Sequence[Any]) -> Values:
             typed[place], fits = carriers.read(one, column.kind)
             if not fits:
                 raise _mismatch(column, place, one)
-    return values.from_list(column.kind, typed)
+    return values.listed(column.kind, typed)
 
 
 def _mismatch(column: SpineColumn, place: int, found: Any) -> KeyTypeMismatch:

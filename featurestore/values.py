@@ -197,10 +197,17 @@ def encode(strings: Sequence[str | None]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 def from_list(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
     """Values of Python scalars that are already of the kind (datetimes also as microseconds), of dicts for maps."""
-    if len(items) <= FEW and kind in _PLAIN:
-        plain = _PLAIN[kind]
-        return scalars(kind, [None if item is None else plain(item) for item in items], nullable=nullable)
+    if len(items) <= FEW:
+        return listed(kind, items, nullable=nullable)
     return _of_items(kind, items, nullable=nullable)
+
+
+def listed(kind: Kind, items: Sequence[Any], *, nullable: bool = True) -> Values:
+    """Values as of :func:`from_list`, kept as a list however many: of what is asked for as scalars again."""
+    plain = _PLAIN.get(kind)
+    if plain is None:
+        return _of_items(kind, items, nullable=nullable)
+    return scalars(kind, [None if item is None else plain(item) for item in items], nullable=nullable)
 
 
 def _of_items(kind: Kind, items: Sequence[Any], *, nullable: bool) -> Values:
