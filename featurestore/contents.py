@@ -17,7 +17,7 @@ _PART = 1 << 16
 
 def content_hash(table: pa.Table) -> str:
     """Hash of names, types, nulls and values, row by row in order; how the table is chunked does not matter."""
-    return joined(column_hashes(table))
+    return content_hash_of(column_hashes(table))
 
 
 def column_hashes(table: pa.Table) -> list[bytes]:
@@ -26,7 +26,7 @@ def column_hashes(table: pa.Table) -> list[bytes]:
         return list(threads.map(_column_hash, table.column_names, table.columns))
 
 
-def joined(hashes: Iterable[bytes]) -> str:
+def content_hash_of(hashes: Iterable[bytes]) -> str:
     """Content hash of a table whose columns have these."""
     return hashlib.sha256(b"".join(hashes)).hexdigest()
 

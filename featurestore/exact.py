@@ -22,9 +22,9 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 LIMB = 32
-_MASK = np.uint64(0xFFFFFFFF)
 _LOW = 0xFFFFFFFF
-_REST = 0x7FF
+_MASK = np.uint64(_LOW)
+_BELOW = 0x7FF  # of 63 bits: 52 are above them, which a double holds
 _HALF_WORD = 1 << 31
 _FEW_LIMBS = 3
 _LOWEST_BIT = -1074
@@ -149,7 +149,8 @@ def round_limbs(totals: Sequence[IntArray], lowest: int) -> FloatArray:
 def _round_few(totals: Sequence[IntArray], lowest: int) -> FloatArray | None:
     """Round sums of some 95 bits by one addition of doubles that are exact; ``None`` where one has more bits.
 
-    The upper is a multiple of ``2**43`` of 52 bits, the lower has 43. No sum is subnormal and has more than 53 bits.
+    The upper is a multiple of ``2**43`` of 52 bits, the lower has 43. A sum of more than 53 bits is never subnormal,
+    for no value has a bit below ``2**-1074``: to scale it is exact.
     """
     none = np.zeros_like(totals[0])
     first, middle, top = [*totals, none, none][:_FEW_LIMBS]
@@ -158,8 +159,8 @@ def _round_few(totals: Sequence[IntArray], lowest: int) -> FloatArray | None:
     if len(top) and (int(top.max()) >= _HALF_WORD or int(top.min()) < -_HALF_WORD):
         return None
     high = (top << LIMB) | (middle & _LOW)
-    lower = ((high & _REST) << LIMB) | (first & _LOW)
-    upper = (high & ~_REST).astype(np.float64) * 2.0**LIMB
+    lower = ((high & _BELOW) << LIMB) | (first & _LOW)
+    upper = (high & ~_BELOW).astype(np.float64) * 2.0**LIMB
     with np.errstate(over="ignore"):
         return _scale(upper + lower.astype(np.float64), lowest)
 

@@ -54,26 +54,17 @@ def _extremes(ufunc: np.ufunc, spans: Spans) -> Array:
     """Extreme of each range's values, one by one."""
     values = spans.values
     padded = spans.once("padded", lambda: np.append(values.data, values.data[-1:]))
-    asked, filled, place = spans.once_here("cut", lambda: _cut(spans))
-    parts = ufunc.reduceat(padded, asked.ravel()).reshape(asked.shape)[:, :-1]
-    parts = np.where(filled, parts, _neutral(ufunc, padded.dtype))
-    found = ufunc.accumulate(parts[:, ::-1], axis=1).T  # a longer window is the shorter one and what comes before it
-    result = np.empty(found.shape, padded.dtype)
-    result[:, slice(None) if place is None else place] = found
-    return result.ravel()
-
-
-def _cut(spans: Spans) -> tuple[IntArray, Array, IntArray | None]:
-    """Edges of each row's windows, from the longest one's begin to the common end; whether anything lies between two.
-
-    Shapes are ``(rows, windows + 1)`` and ``(rows, windows)``. Rows begin in ascending order, which keeps the gaps
-    between them, that reduceat folds too, within one pass over the column: the place of each is the third.
-    """
     lo, hi = _nested(spans)
-    edges = np.concatenate([lo[::-1], hi[np.newaxis]])
+    edges = np.concatenate([lo[::-1], hi[np.newaxis]])  # of each row, from its longest window's begin to the end
+    # ascending starts keep the gaps, which reduceat folds too, within one pass over the column
     place = None if (edges[0, 1:] >= edges[0, :-1]).all() else np.argsort(edges[0], kind="stable")
     asked = np.ascontiguousarray((edges if place is None else edges[:, place]).T)
-    return asked, asked[:, :-1] < asked[:, 1:], place
+    parts = ufunc.reduceat(padded, asked.ravel()).reshape(asked.shape)[:, :-1]
+    parts = np.where(asked[:, :-1] < asked[:, 1:], parts, _neutral(ufunc, padded.dtype))
+    found = ufunc.accumulate(parts[:, ::-1], axis=1).T  # a longer window is the shorter one and what comes before it
+    result = np.empty(lo.shape, padded.dtype)
+    result[:, slice(None) if place is None else place] = found
+    return result.ravel()
 
 
 def _long_extremes(ufunc: np.ufunc, spans: Spans) -> Array:

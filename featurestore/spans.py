@@ -28,10 +28,7 @@ class Spans:
     The ranges of so many ``windows`` lie one after another for the same rows. A few may be given as ``pairs`` alone.
     """
 
-    __slots__ = (
-        *("_counts", "_edges", "_float_sums", "_lengths", "_own", "_parts"),
-        *("few", "made", "pairs", "values", "windows"),
-    )
+    __slots__ = ("_counts", "_edges", "_float_sums", "_lengths", "_parts", "few", "made", "pairs", "values", "windows")
 
     def __init__(
         self,
@@ -47,7 +44,6 @@ class Spans:
         self._edges: tuple[IntArray, IntArray] | None = None
         self._counts: IntArray | None = None
         self._float_sums: Any = None
-        self._own: dict[str, Any] | None = None
         self._lengths: list[int] | None = None
         self._parts: list[list[Any]] | None = None
         if lo is None or hi is None:
@@ -149,14 +145,6 @@ class Spans:
         if name not in self.made:
             self.made[name] = make()
         return self.made[name]
-
-    def once_here(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what ``make`` gave the first time, for these ranges."""
-        if self._own is None:
-            self._own = {}
-        if name not in self._own:
-            self._own[name] = make()
-        return self._own[name]
 
 
 def spans_of(values: Values, lo: IntArray, hi: IntArray, made: dict[str, Any], windows: int = 1) -> Spans:

@@ -8,7 +8,7 @@ import re
 import sys
 import time as clock
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
@@ -19,9 +19,17 @@ import numpy as np
 import pyarrow as pa
 
 from featurestore import maturity, spine, times
-from featurestore.contents import column_hashes, content_hash, joined
+from featurestore.contents import column_hashes, content_hash, content_hash_of
 from featurestore.engine import Engine
-from featurestore.errors import NewerFormat, RequestError, StoreBusy, StoreDamaged, UnknownService, suggest
+from featurestore.errors import (
+    NewerFormat,
+    RequestError,
+    SpineError,
+    StoreBusy,
+    StoreDamaged,
+    UnknownService,
+    suggest,
+)
 from featurestore.evaluate import Spine
 from featurestore.events import IntArray
 from featurestore.log import EventLog
@@ -287,67 +295,85 @@ def build(
     RequestError
         If the position is not there yet, or another training set has the name.
     """
-    with ThreadPoolExecutor(1) as beside:
-        of_spine = beside.submit(column_hashes, asked)
-        typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
-        newest = log.position
-        seen, typed = _positions(position, newest, typed)
-        sources = sorted({view.source.name for view in plan.views})
-        if typed.position is not None:
-            _check_readable(int(typed.position.min()), sources, log)
-        labels, features = [step.label for step in plan.labels], plan.service.outputs
-        mature = maturity.mature_rows(labels, typed.as_of, log, seen if typed.position is None else typed.position)
-        complete = np.logical_and.reduce([np.ones(len(typed), np.bool_), *mature])
-        kept = immature == "keep" and bool(labels)
-        rows = np.arange(len(typed)) if kept or complete.all() else np.flatnonzero(complete)
-        table = asked if len(rows) == len(typed) else asked.take(pa.array(rows))
-        typed = typed if len(rows) == len(typed) else typed.take(rows)
-        not_finite: dict[str, int] = {}
-        made = dict(engine.run(plan, typed, log, seen, not_finite))
-        if kept:
-            made |= {
-                one.name: maturity.hidden(made[one.name], known) for one, known in zip(labels, mature, strict=True)
-            }
-        for output in plan.outputs:
-            table = table.append_column(output, made[output].to_arrow())
-        for label, known in zip(labels, mature, strict=True) if kept else ():
-            table = table.append_column(maturity.mark_of(label.name), pa.array(known))
-        as_of = typed.as_of
-        manifest = {
-            "name": name,
-            "service": plan.service.name,
-            "fingerprint": fingerprint,
-            "features": list(features),
-            "feature_types": [
-                {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in features
-            ],
-            "fingerprints": dict(fingerprints),
-            "labels": maturity.described(labels, label_fingerprints, mature, made, kept=kept),
-            "immature": {"rows": int(np.count_nonzero(~complete)), "how": immature} if labels else None,
-            "nulls": {one: table.column(one).null_count for one in features},
-            "not_finite": not_finite,
-            "spine_hash": "",
-            "content_hash": "",
-            "position": seen if typed.position is None else "per row",
-            "time": time,
-            "time_range": _range(as_of),
-            "rows": len(as_of),
-            "events": {source: log.rows(source, seen) for source in sources},
-            "created_at": times.isoformat(created_at),
-            "git_commit": git_commit(root),
-            "environment": environment(),
-        }
+    of_spine = _beside(column_hashes, asked)
+    typed = spine.from_table(plan, asked, spine.instants(asked.column(time), time))
+    newest = log.position
+    seen, typed = _positions(position, newest, typed)
+    sources = sorted({view.source.name for view in plan.views})
+    if typed.position is not None:
+        _check_readable(int(typed.position.min()), sources, log)
+    labels, features = [step.label for step in plan.labels], plan.service.outputs
+    mature = maturity.mature_rows(labels, typed.as_of, log, seen if typed.position is None else typed.position)
+    complete = np.logical_and.reduce([np.ones(len(typed), np.bool_), *mature])
+    kept = immature == "keep" and bool(labels)
+    marks = [maturity.mark_of(label.name) for label in labels] if kept else []
+    _check_marks(marks, [*asked.column_names, *plan.outputs])
+    whole = kept or bool(complete.all())
+    rows = np.arange(len(typed)) if whole else np.flatnonzero(complete)
+    table = asked if whole else asked.take(pa.array(rows))
+    typed = typed if whole else typed.take(rows)
+    of_rows = of_spine if whole else _beside(column_hashes, table)
+    not_finite: dict[str, int] = {}
+    made = dict(engine.run(plan, typed, log, seen, not_finite))
+    if kept:
+        made |= {one.name: maturity.hidden(made[one.name], known) for one, known in zip(labels, mature, strict=True)}
+    for output in plan.outputs:
+        table = table.append_column(output, made[output].to_arrow())
+    for mark, known in zip(marks, mature[: len(marks)], strict=True):
+        table = table.append_column(mark, pa.array(known))
+    as_of = typed.as_of
+    manifest = {
+        "name": name,
+        "service": plan.service.name,
+        "fingerprint": fingerprint,
+        "features": list(features),
+        "feature_types": [
+            {"name": one, "type": plan.kinds[one][0], "nullable": plan.kinds[one][1]} for one in features
+        ],
+        "fingerprints": dict(fingerprints),
+        "labels": maturity.described(labels, label_fingerprints, mature, made, kept=kept),
+        "immature": {"rows": int(np.count_nonzero(~complete)), "how": immature} if labels else None,
+        "nulls": {one: table.column(one).null_count for one in features},
+        "not_finite": not_finite,
+        "spine_hash": "",
+        "content_hash": "",
+        "position": seen if typed.position is None else "per row",
+        "time": time,
+        "time_range": _range(as_of),
+        "rows": len(as_of),
+        "events": {source: log.rows(source, seen) for source in sources},
+        "created_at": times.isoformat(created_at),
+        "git_commit": git_commit(root),
+        "environment": environment(),
+    }
+    of_features = _beside(column_hashes, table.drop_columns(asked.column_names))
 
-        def described() -> dict[str, Any]:
-            same = len(table) == len(asked)
-            own = of_spine.result() if same else column_hashes(table.select(asked.column_names))
-            digest = joined([*own, *of_features.result()])
-            named = name or f"{plan.service.name}_{digest[:12]}"
-            return manifest | {"spine_hash": joined(of_spine.result()), "content_hash": digest, "name": named}
+    def described() -> dict[str, Any]:
+        digest = content_hash_of([*of_rows.result(), *of_features.result()])
+        hashes = {"spine_hash": content_hash_of(of_spine.result()), "content_hash": digest}
+        return manifest | hashes | {"name": name or f"{plan.service.name}_{digest[:12]}"}
 
-        of_features = beside.submit(column_hashes, table.drop_columns(asked.column_names))
-        saved = sets.save(table, described, replace=replace)
-        return TrainingSet(saved["name"], saved, table, _kept(given, rows))
+    saved = sets.save(table, described, replace=replace)
+    return TrainingSet(saved["name"], saved, table, _kept(given, rows))
+
+
+def _beside(function: Callable[[pa.Table], list[bytes]], table: pa.Table) -> Future[list[bytes]]:
+    """Begin a call in a thread of its own; nobody waits for it who does not ask for its result."""
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(function, table)
+    thread.shutdown(wait=False)
+    return begun
+
+
+def _check_marks(marks: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse names that the columns which mark immature rows have: DuckDB does not tell upper from lower case."""
+    folded = {mark.casefold() for mark in marks}
+    taken = sorted(name for name in names if name.casefold() in folded)
+    if taken:
+        raise SpineError(
+            f"Rows whose labels are not mature are kept, and marked in columns that are there already: "
+            f"{', '.join(taken)}. Rename those, or leave such rows out (immature='drop')."
+        )
 
 
 def _range(as_of: IntArray) -> list[str] | None:

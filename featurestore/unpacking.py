@@ -63,7 +63,7 @@ class Unpacker:
         lifted = _lifted(known_at, [stamp for _, stamp in stored], sizes)
         place = None
         sorted_ = not self._unordered or all(layout.listing not in self._unordered for layout, _ in parts)
-        one_each = max(map(len, entities)) == 1
+        one_each = max(map(len, entities)) == 1  # a blob is sorted in itself
         if lifted is not None or not sorted_ or not (one_each or _follow(starts, ends, event_time, known_at)):
             known_at = known_at if lifted is None else lifted
             entity = np.repeat(np.arange(len(entities)), np.diff(starts))

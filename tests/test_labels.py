@@ -19,6 +19,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from strategies import DAY, HOUR, OFFSET, SECOND, VIEWS, WINDOWS, Asked, Scenario, scenarios
 
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature, label, on, testing
+from featurestore.contents import content_hash
 from featurestore.definition import Label
 from featurestore.errors import DefinitionError, RequestError, SpineError, UnknownService
 from featurestore.testing.oracle import Value, ahead, mature
@@ -176,6 +177,31 @@ def test_immature_rows_can_be_kept_with_a_mark(tmp_path: Path, open_store: Open)
     assert str(frame["coming"].dtype) == "Int64"
     assert made.manifest["immature"] == {"rows": 2, "how": "keep"}
     assert made.labels[0]["nulls"] == 2
+
+
+@pytest.mark.parametrize("name", ["coming__mature", "Coming__Mature"])
+def test_a_column_named_like_a_mark_is_refused_where_rows_are_marked(
+    tmp_path: Path, open_store: Open, name: str
+) -> None:
+    store = history(tmp_path, open_store, "2026-05-01", "2026-05-20")
+    asked = spine(T).assign(**{name: 1})
+    with pytest.raises(SpineError, match=rf"already: {name}\. Rename"):
+        store.training_set("shop", asked, labels=["coming"], immature="keep")
+    assert store.training_sets() == {}
+    made = store.training_set("shop", asked, labels=["coming"])
+    assert made.to_arrow()[name].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("immature", ["drop", "keep"])
+def test_hashes_are_of_the_spine_asked_for_and_of_the_rows_given(
+    tmp_path: Path, open_store: Open, immature: Any
+) -> None:
+    store = history(tmp_path, open_store, "2026-05-01", "2026-05-20")
+    asked = pa.table({"customer": ["c1", "c2"], "event_time": [T, T + timedelta(days=2)], "amount": [1.0, 2.0]})
+    made = store.training_set("shop", asked, labels=["coming"], immature=immature)
+    assert len(made) == (1 if immature == "drop" else 2)
+    hashes = [made.manifest[f"{of}_hash"] for of in ("spine", "content")]
+    assert hashes == [content_hash(asked), content_hash(made.to_arrow())]
 
 
 def test_rows_that_stay_keep_their_order_and_a_pandas_spine_its_index(tmp_path: Path, open_store: Open) -> None:

@@ -326,6 +326,19 @@ def test_a_flipped_byte_is_found_by_verify(log: EventLog) -> None:
         log.verify()
 
 
+@pytest.mark.parametrize("at", [-1, 60])
+def test_a_file_damaged_after_it_was_read_is_found_by_the_next_read(log: EventLog, at: int) -> None:
+    bulk(log, 1, 1.0)
+    assert amounts(log) == [1.0]
+    path = log.segments("payments")[0].path
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+    with pytest.raises(StoreDamaged, match=path.name):
+        amounts(log)
+
+
 def test_a_newer_format_is_refused_in_words(log: EventLog, tmp_path: Path) -> None:
     connection = sqlite3.connect(log.folder / "catalogue.sqlite")
     connection.execute("UPDATE meta SET value = 9 WHERE name = 'format'")

@@ -190,14 +190,23 @@ def test_a_blob_of_a_later_version_is_refused_in_words() -> None:
         events_of([[b"\2" + blob_of(A)[1:]]], PAYMENT, TIES)
 
 
-def test_events_that_a_removed_column_had_put_in_order_are_ordered_anew() -> None:
-    class Ranked(BaseModel):
-        customer_id: str
-        event_time: datetime
-        rank: int
-        amount: float
-        count: int
+class Ranked(BaseModel):
+    customer_id: str
+    event_time: datetime
+    rank: int
+    amount: float
+    count: int
 
+
+def test_blobs_laid_out_otherwise_are_read_together() -> None:
+    ranked = blob_of(("a", 10, 1, 5.0, 7), ("a", 20, 2, 3.0, 8), schema=schema_of(Ranked))
+    for entities in ([[ranked], [blob_of(("b", 30, 4.0, 9), schema=OLD)]], [[ranked], [ranked]]):
+        found = rows_of(events_of(entities, OLD, TIES[:3]))
+        assert found[:2] == [("a", 10, 5.0, 7), ("a", 20, 3.0, 8)]
+        assert found[2:] in ([("b", 30, 4.0, 9)], found[:2])
+
+
+def test_events_that_a_removed_column_had_put_in_order_are_ordered_anew() -> None:
     schema = schema_of(Ranked)
     blob = blob_of(("a", 10, 1, 5.0, 0), ("a", 10, 2, 3.0, 0), schema=schema)
     for entities in ([[blob]], [[], [blob]]):

@@ -192,6 +192,20 @@ def test_results_put_in_parts_are_the_whole(tmp_path: Path, kind: Any, nullable:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_columns_of_several_roles_are_put_in_orders_of_their_own() -> None:
+    results = Results(3)
+    for rows in ([2], [0, 1]):
+        results.put(np.array(rows), {name: from_list("int", rows, nullable=False) for name in ("a", "b")})
+    for rows in ([1, 2], [0]):
+        results.put(np.array(rows), {"c": from_list("int", [10 * row for row in rows], nullable=False)})
+    results.settle()
+    assert {name: values.to_list() for name, values in results.items()} == {
+        "a": [0, 1, 2],
+        "b": [0, 1, 2],
+        "c": [0, 10, 20],
+    }
+
+
 def test_maps_put_in_parts_are_the_whole() -> None:
     items = [{"a": 1.0}, {}, {"b": 2.0, "c": None}]
     results = Results(3)

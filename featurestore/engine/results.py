@@ -95,7 +95,8 @@ class _Parts:
         return place
 
     def places(self) -> IntArray:
-        """Where each row went."""
+        """Where each row went; every row was put once."""
+        assert self._many == len(self._order)  # noqa: S101 - of a row left out any value would be taken
         places = np.empty_like(self._order)
         places[self._order] = np.arange(len(places))
         return places
@@ -172,12 +173,12 @@ class _Maps:
     """Maps: their entries lie in the parts."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, Values] = {}
+        self._parts: list[tuple[int, Values]] = []
         self._places = np.zeros(0, np.int64)
 
     def put(self, place: slice, values: Values) -> None:
         """Put the maps of a part."""
-        self._parts[place.start] = values
+        self._parts.append((place.start, values))
 
     def settle(self, places: IntArray) -> None:
         """Note the order."""
@@ -185,5 +186,5 @@ class _Maps:
 
     def values(self) -> Values:
         """Values of all rows."""
-        whole = concatenate([self._parts[start] for start in sorted(self._parts)])
-        return whole.take(self._places)
+        parts = sorted(self._parts, key=lambda part: part[0])
+        return concatenate([values for _, values in parts]).take(self._places)

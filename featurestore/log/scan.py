@@ -148,7 +148,7 @@ def schema_of(segment: Segment) -> pa.Schema:
     Raises
     ------
     StoreDamaged
-        If the file is missing, of another size than recorded, or no Parquet file.
+        If the file is missing, of another size than recorded, or no Parquet file (as it was last written).
     """
     return _described(segment)[1]
 
@@ -202,7 +202,9 @@ def _described(segment: Segment) -> tuple[pq.FileMetaData, pa.Schema]:
 
 
 @lru_cache(KEPT)
-def _footer(path: Path, _size: int, _written_ns: int) -> tuple[pq.FileMetaData, pa.Schema]:
+def _footer(
+    path: Path, _size: int, _written_ns: int
+) -> tuple[pq.FileMetaData, pa.Schema]:  # a changed file's is another
     with pq.ParquetFile(path) as file:
         return file.metadata, file.schema_arrow
 
