@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from benchmarks import agreement, command, data, materialize, one_row, ours, processes, report
+from benchmarks import agreement, command, data, materialize, one_row, ours, processes, proof, report
 from benchmarks.processes import Task
 from benchmarks.rivals import DAYS, FUNCTIONS, named
 from benchmarks.training_sets import TWENTY
@@ -128,6 +128,19 @@ def test_all_tools_compute_the_same(tmp_path: Path) -> None:
     ours.loaded(made, "plain")
     agreed = agreement.check(made, TWENTY, patience_s=120)
     assert agreed == dict.fromkeys([*TWENTY, "plain Python"], "equal")
+
+
+@pytest.mark.slow
+def test_training_sets_that_were_measured_are_verified(tmp_path: Path) -> None:
+    section = proof.proof(tmp_path, data.Size(3_000, 300, 30), 1, 120)
+    assert [row[1:5] for row in section.rows] == [("300", "0", "6,000", "0"), ("300", "0", "5,100", "0")]
+    row = proof._row(
+        "",
+        processes.Measured(
+            [processes.Run(3.0, 1.0, dict.fromkeys(("rows", "skipped", "values", "differing"), 2), 0.0)]
+        ),
+    )
+    assert row[1:] == ("2", "2", "2", "2", "3 s", "1.5 s")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from benchmarks import (
     memory,
     one_row,
     over_http,
+    proof,
     report,
     stages,
     startup,
@@ -90,6 +91,10 @@ def _training_set(folder: Path, size: Size, given: argparse.Namespace) -> Sectio
     return training_sets.training_set(folder, size, given.rivals.split(","), given.rounds, given.patience)
 
 
+def _verify(folder: Path, size: Size, given: argparse.Namespace) -> Section:
+    return proof.proof(folder, size, given.rounds, given.patience)
+
+
 def _hot_key(folder: Path, size: Size, given: argparse.Namespace) -> Section:
     return training_sets.hot_key(folder, size, given.rounds, given.patience)
 
@@ -139,6 +144,7 @@ def _growth(folder: Path, size: Size, given: argparse.Namespace) -> Section:
 
 BENCHMARKS: dict[str, Callable[[Path, Size, argparse.Namespace], Section]] = {
     "training-set": _training_set,
+    "verify": _verify,
     "hot-key": _hot_key,
     "stages": _stages,
     "memory": _memory,

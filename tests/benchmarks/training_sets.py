@@ -26,7 +26,7 @@ BY_FUNCTION = ("count", "sum", "mean", "std", "min", "max", "nunique")
 OURS = {
     "ours": "**featurestore: `training_set`**",
     "ours_raw": "featurestore: nothing loaded, `materialize` and `training_set`",
-    "ours_rich": "featurestore: 15 richer features",
+    "ours_rich": "featurestore: 17 richer features",
 }
 
 
