@@ -202,9 +202,8 @@ def _described(segment: Segment) -> tuple[pq.FileMetaData, pa.Schema]:
 
 
 @lru_cache(KEPT)
-def _footer(
-    path: Path, _size: int, _written_ns: int
-) -> tuple[pq.FileMetaData, pa.Schema]:  # a changed file's is another
+def _footer(path: Path, _size: int, _written_ns: int) -> tuple[pq.FileMetaData, pa.Schema]:
+    """Kept by size and time of writing too: a file that was changed is another."""
     with pq.ParquetFile(path) as file:
         return file.metadata, file.schema_arrow
 
