@@ -20,19 +20,15 @@ from featurestore.errors import DefinitionError, RequestError, UnknownName, sugg
 from featurestore.values import Kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Keyed:
-    """A view asked for the entity whose key stands in these columns of the spine, in the entity's key order."""
+    """A view asked for the entity whose key stands in these columns of the spine, in the entity's key order.
+
+    A plan has one object of each, so that they are told apart at a glance.
+    """
 
     view: SourceBy
     columns: tuple[str, ...]
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.view.name, self.columns))
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,8 @@ def with_labels(plan: ServicePlan, labels: Sequence[Label]) -> ServicePlan:
                     f"Feature service {plan.service.name!r} needs {key!r} as {known.kind}, and label {label.name!r} as "
                     f"{kind}."
                 )
-    steps = tuple(LabelStep(label, Keyed(label.view, label.view.entity.key)) for label in labels)
+    known_keyed = {(one.view.name, one.columns): one for one in plan.keyed}
+    steps = tuple(LabelStep(label, _one_of(known_keyed, label.view, label.view.entity.key)) for label in labels)
     return replace(
         plan,
         columns=tuple(columns.values()),
@@ -157,6 +154,11 @@ def with_labels(plan: ServicePlan, labels: Sequence[Label]) -> ServicePlan:
         outputs=(*plan.outputs, *(label.name for label in labels)),
         kinds={**plan.kinds, **{label.name: (label.kind, label.nullable) for label in labels}},
     )
+
+
+def _one_of(known: dict[tuple[str, tuple[str, ...]], Keyed], view: SourceBy, columns: tuple[str, ...]) -> Keyed:
+    """Return the view asked by these columns, the object that is known if there is one."""
+    return known.setdefault((view.name, columns), Keyed(view, columns))
 
 
 class _Compiler:
@@ -169,7 +171,7 @@ class _Compiler:
         self.columns: dict[str, SpineColumn] = {}
         self.kinds: dict[str, tuple[Kind, bool]] = {}
         self.pending: list[str] = []
-        self.keyed: dict[Keyed, Keyed] = {}
+        self.keyed: dict[tuple[str, tuple[str, ...]], Keyed] = {}
 
     def plan(self) -> ServicePlan:
         for one in self.request:
@@ -203,8 +205,7 @@ class _Compiler:
         for name, kind in zip(names, view.key_kinds, strict=True):
             self._key(name, kind, f"{view.name} of feature {feature.name!r}")
         outputs = feature.outputs if role is None else role.outputs
-        keyed = Keyed(view, names)
-        step = WindowStep(feature, self.keyed.setdefault(keyed, keyed), outputs)  # one object: told apart at a glance
+        step = WindowStep(feature, _one_of(self.keyed, view, names), outputs)
         for output in outputs:
             self.steps[output] = step
             self.kinds[output] = (feature.kind, feature.nullable)
