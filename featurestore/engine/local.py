@@ -63,6 +63,7 @@ class LocalEngine:
                 counted(not_finite, threads.map(lambda portion, one=one: one.fill(portion, results), apart))
                 with parallel.helped(threads.map):
                     counted(not_finite, (one.fill(portion, results) for portion in portions if not portion.apart))
+            pa.default_memory_pool().release_unused()  # what held events: else Arrow keeps it beside what follows
             with parallel.helped(threads.map):
                 results.settle()
         return with_row_features(plan, spine, results, not_finite)
