@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from featurestore.definition import Entity, FeatureService, Source, feature, on
+from featurestore.definition import Entity, FeatureService, Source, feature, label, on
 from featurestore.errors import DefinitionError, UnknownName
-from featurestore.plan import RowStep, ServicePlan, SpineColumn, WindowStep, compile_service, outputs_of
+from featurestore.plan import RowStep, ServicePlan, SpineColumn, WindowStep, compile_service, outputs_of, with_labels
 from featurestore.window import Window
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
@@ -89,6 +89,23 @@ def test_a_role_reads_its_own_columns_of_the_spine() -> None:
     assert [keyed.columns for keyed in made.keyed] == [("home",), ("away",), ("home", "away")]
     assert [view.name for view in made.views] == ["matches_by_team", "matches_by_pair"]
     assert made.outputs == ("home__form", "away__form", "home_away__met")
+
+
+def test_what_asks_a_view_by_the_same_columns_shares_one_object() -> None:
+    @label(MATCHES, by=TEAM, horizon="1d")
+    def coming(tx: Window) -> Any:
+        return tx.count()
+
+    @label(MATCHES, by=PAIR, horizon="1d")
+    def meeting(tx: Window) -> Any:
+        return tx.count()
+
+    made = with_labels(plan(form, games, on("home", form), on("home", games)), [coming, meeting])
+    assert [keyed.columns for keyed in made.keyed] == [("team",), ("home",), ("team", "opponent")]
+    own, alike, home, alike_home = (step.keyed for step in made.steps if isinstance(step, WindowStep))
+    assert alike is own
+    assert alike_home is home
+    assert made.labels[0].keyed is own
 
 
 def test_a_row_feature_in_a_role_needs_features_in_that_role() -> None:

@@ -125,7 +125,7 @@ def _feast(folder: Path, size: Size, given: argparse.Namespace) -> Section:
 
 
 def _materialize(folder: Path, size: Size, given: argparse.Namespace) -> Section:
-    events = given.at_once or (AT_ONCE if given.full else 0)
+    events = given.at_once if given.at_once is not None else AT_ONCE if given.full else 0
     largest = Size(events, 0, max(events // 100, 1)) if events else None
     return materialize.loads(folder, size, largest, given.patience)
 
