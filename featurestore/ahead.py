@@ -1,10 +1,15 @@
-"""Making the next item while the last one is used: a thread ahead, for what leaves Python's lock alone meanwhile."""
+"""Making the next items while the last one is used: in threads ahead, for what leaves Python's lock alone meanwhile."""
 
-from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+AT_ONCE = 2
+"""Items of :func:`mapped` that are made at once: each takes memory."""
+
 _T = TypeVar("_T")
+_Made = TypeVar("_Made")
 _END = object()
 
 
@@ -19,3 +24,19 @@ def ahead(items: Iterable[_T]) -> Generator[_T, None, None]:
         while (item := following.result()) is not _END:
             following = thread.submit(next, made, _END)
             yield item  # type: ignore[misc]
+
+
+def mapped(function: Callable[[_T], _Made], items: Iterable[_T]) -> Generator[_Made, None, None]:
+    """Give what ``function`` makes of each item, in their order: of the next ones some are being made meanwhile.
+
+    Items are drawn by whom this is drawn by. What making one raises is raised here, where it would have come. Closed,
+    it waits for those in the making.
+    """
+    making: deque[Future[_Made]] = deque()
+    with ThreadPoolExecutor(AT_ONCE, "ahead") as threads:
+        for item in items:
+            making.append(threads.submit(function, item))
+            if len(making) > AT_ONCE:
+                yield making.popleft().result()
+        while making:
+            yield making.popleft().result()

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,9 @@ class Arrived:
                 yield KnownKeys(key[kept], payload[kept])
 
     def tables(self) -> Iterator[pa.Table]:
-        """Give the new events: the source's columns, ``__part`` and ``__known_at``."""
+        """Give the new events, for once: the source's columns, ``__part`` and ``__known_at``."""
         begin = 0
-        for table in self.read:
+        for table in self.read.drain():
             stop = begin + table.num_rows
             stamps = None if self.stamps is None else self.stamps[begin:stop]
             if self.keep is not None and not self.keep[begin:stop].all():
@@ -83,7 +84,7 @@ class Terms:
     """How a load goes: relative paths start at ``root``; it begins at ``stamp`` (microseconds UTC).
 
     What it brings as an arrival is known when it is published: then ``now`` is read, and never gives less. It may take
-    ``memory`` bytes.
+    ``memory`` bytes. Not ``online``, it fills no view: those of sources with new events are incomplete from then on.
     """
 
     root: Path
@@ -94,6 +95,7 @@ class Terms:
     history: bool = False
     on_invalid: OnInvalid | None = None
     rebuild: bool = False
+    online: bool = True
 
 
 @dataclass(eq=False)
@@ -167,17 +169,18 @@ def _read(
         record = known.get(part.name)
         if record is not None and part.mtime_ns and (record.size, record.mtime_ns) == (part.size, part.mtime_ns):
             continue
-        digest = reading.digest(part)
-        if record is not None and digest and digest == record.digest:
-            continue
-        seen, valid, begin = 0, 0, spill.rows
-        for rows, checked, table in ahead(_taken(source, part, terms, facts, noted)):
-            bad += [replace(one, row=one.row + seen) for one in checked.bad]
-            spill.add(table)
-            seen, valid = seen + rows, valid + checked.table.num_rows
-            forgotten += checked.table.num_rows - table.num_rows
-        facts.spans.append((part.name, begin, spill.rows))
-        parts.append((part, digest, valid))
+        with ThreadPoolExecutor(1, "digest") as beside:
+            digest = beside.submit(reading.digest, part)
+            if record is not None and record.digest and digest.result() == record.digest:
+                continue
+            seen, valid, begin = 0, 0, spill.rows
+            for rows, checked, table in ahead(_taken(source, part, terms, facts, noted)):
+                bad += [replace(one, row=one.row + seen) for one in checked.bad]
+                spill.add(table)
+                seen, valid = seen + rows, valid + checked.table.num_rows
+                forgotten += checked.table.num_rows - table.num_rows
+            facts.spans.append((part.name, begin, spill.rows))
+            parts.append((part, digest.result(), valid))
     return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from featurestore import events as event_order
 from featurestore import filling, keys, known, times, values
-from featurestore.ahead import ahead
+from featurestore.ahead import ahead, mapped
 from featurestore.arrivals import Arrived, Terms, arrived
 from featurestore.compatible import check_schema
 from featurestore.definition import Source, SourceBy
@@ -133,8 +133,8 @@ class _Loading:
         progress: Progress,
         room: Room,
     ) -> None:
-        self.sources, self.wanted, self.terms, self.progress = sources, wanted, terms, progress
-        self.room = room
+        self.sources, self.terms, self.progress, self.room = sources, terms, progress, room
+        self.views_read, self.wanted = wanted, wanted if terms.online else ()
         self.log, self.online = log, online
         # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
         self.expected = log.taken_over
@@ -228,7 +228,8 @@ class _Loading:
         first = (*entity, source.event_time)[0]
         if len(self._views_of(source)) > 1:
             self.written[source.name] = Spill(self.room)
-        for table in ahead(_sorted(source, entity, ranges(one.read, first, source.fields[first].kind, one.tables))):
+        parts = ranges(one.read, first, source.fields[first].kind, one.tables)
+        for table in mapped(lambda part: _sorted(source, entity, part), parts):
             if source.name in self.written:
                 self.written[source.name].add(table)
             yield table
@@ -319,15 +320,14 @@ class _Loading:
 
     def _entity_columns(self, source: Source) -> tuple[str, ...]:
         """Key columns of the view that the source's segments are sorted for: the first one that a service reads."""
-        return next((one.view.key_columns for one in self.wanted if one.view.source is source), ())
+        return next((one.view.key_columns for one in self.views_read if one.view.source is source), ())
 
 
-def _sorted(source: Source, entity_columns: Sequence[str], tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Each table in the order of the log, its texts as codes."""
-    for table in tables:
-        whole = coded(source, table).unify_dictionaries().combine_chunks()
-        place = _log_order(source, whole, entity_columns)
-        yield whole if place is None else whole.take(pa.array(place))
+def _sorted(source: Source, entity_columns: Sequence[str], table: pa.Table) -> pa.Table:
+    """Rows in the order of the log, their texts as codes."""
+    whole = coded(source, table).unify_dictionaries().combine_chunks()
+    place = _log_order(source, whole, entity_columns)
+    return whole if place is None else whole.take(pa.array(place))
 
 
 def _log_order(source: Source, table: pa.Table, entity_columns: Sequence[str]) -> IntArray | None:

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore import values
-from featurestore.ahead import ahead
+from featurestore.ahead import ahead, mapped
 from featurestore.values import Kind
 
-HELD = 1 << 28
+HELD = 1 << 29
 """Most bytes of rows that are held at once: more saves no time, for what is put aside lies in the system's cache."""
 RANGE = 1 << 25
 """Bytes of rows that are put in order together: about half a million events."""
@@ -97,6 +97,14 @@ class Spill:
             for batch in reader:
                 yield pa.Table.from_batches([batch])
 
+    def drain(self) -> Iterator[pa.Table]:
+        """Give the rows for the last time: what memory holds of them is let go, table by table."""
+        if self._path is not None:
+            yield from self
+        self._held.reverse()
+        while self._held:
+            yield self._held.pop()
+
     def sample(self, column: str) -> pa.ChunkedArray:
         """Give some values of a column, evenly from all rows."""
         return pa.chunked_array([chunk for one in self._sample for chunk in one.column(column).chunks])
@@ -140,8 +148,7 @@ def ranges(
         return
     parts = [Spill(spill.room, share=len(edges) + 1) for _ in range(len(edges) + 1)]
     try:
-        cut = (list(_split(table, column, kind, edges)) for table in ahead(each))
-        for pieces in ahead(cut):
+        for pieces in mapped(lambda table: list(_split(table, column, kind, edges)), ahead(each)):
             for part, rows in pieces:
                 parts[part].add(rows)
         for one in parts:

@@ -1,5 +1,6 @@
 """Loading: incremental, repeatable, all or nothing (S2, S6, S10)."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -235,6 +236,56 @@ def test_a_longer_window_fills_the_online_store_from_the_log(tmp_path: Path, ope
         number(longer, "c1", as_of=clock.now)
     assert longer.materialize().filled == {"payments_by_customer": "a lookup may look further back"}
     assert number(longer, "c1") == 2
+
+
+def test_a_load_of_the_log_alone_serves_training_sets_and_lookups_follow(
+    tmp_path: Path, open_store: Open, clock: Clock
+) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-16T10:00:00,7")
+    store, spine = open_store(), [{"customer": "c1", "event_time": clock.now, "amount": 1.0}]
+    assert store.materialize(online=False).rows == 2
+    assert store.training_set("shop", spine).to_arrow()["number"].to_pylist() == [2]
+    with pytest.raises(NotMaterialized, match="has not been filled"):
+        number(store, "c1")
+    row = {"id": "p3", "customer": "c1", "event_time": clock.now, "amount": 2.0}
+    store.ingest("payments", row)
+    clock.advance(seconds=1)
+    done = store.materialize()
+    assert (done.rows, dict(done.filled)) == (0, {"payments_by_customer": "new view"})
+    assert number(store, "c1") == 3
+    assert store.ingest("payments", row).duplicates == 1
+
+
+def test_a_load_of_the_log_alone_after_others_refuses_lookups_until_one_fills_them(
+    tmp_path: Path, open_store: Open, clock: Clock
+) -> None:
+    write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5")
+    store = open_store()
+    store.materialize()
+    assert store.materialize(online=False).rows == 0
+    assert number(store, "c1") == 1  # nothing was new: nothing is missing
+    write(tmp_path / "data/b.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-16T10:00:00,7")
+    done = store.materialize(online=False)
+    assert (done.rows, done.sources[0].duplicates) == (1, 1)
+    with pytest.raises(NotMaterialized, match="lacks events that were added without it"):
+        number(store, "c1")
+    assert store.materialize().filled == {"payments_by_customer": "events were added without it"}
+    clock.advance(seconds=1)
+    assert number(store, "c1") == 2
+
+
+def test_logs_loaded_with_and_without_the_online_store_are_the_same_files(tmp_path: Path, clock: Clock) -> None:
+    rows = [f"p{one},c{one * 7 % 5},2026-05-1{one % 9}T10:00:00,{one}" for one in range(40)]
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data/a.csv", *rows)
+    files: list[list[str]] = []
+    for online in (True, False):
+        with FeatureStore([service(payments)], home=tmp_path / f"{online}", clock=clock, root=tmp_path) as store:
+            store.materialize(online=online)
+            written = store.log.segments("payments")
+            files.append([hashlib.sha256(one.path.read_bytes()).hexdigest() for one in written])
+            assert files[-1] == [one.checksum for one in written]
+    assert files[0] == files[1]
 
 
 def test_an_as_of_older_than_what_is_retained_is_refused(tmp_path: Path, open_store: Open) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from strategies import NOTES, UNITS
 
 from featurestore import Entity, FeatureService, FeatureStore, Source, feature, filling, reading, spill
-from featurestore.ahead import ahead
+from featurestore.ahead import AT_ONCE, ahead, mapped
 from featurestore.spill import Room, Spill, ranges
 from featurestore.values import CODES, Kind
 from featurestore.view import pieces_of
@@ -231,6 +231,36 @@ def failing_at(number: int) -> Callable[..., Any]:
         return pieces_of(view, table)
 
     return pieces
+
+
+def test_what_is_drained_comes_once_and_is_let_go(tmp_path: Path, small: Small) -> None:
+    tables = [of(["a", "b"]), of(["c"]), of(["d"])]
+    for most in (1 << 20, 0):
+        small(most)
+        made = spilled(tmp_path, tables)
+        assert [one.to_pylist() for one in made.drain()] == [one.to_pylist() for one in tables]
+        if most:
+            assert list(made) == []
+        made.close()
+
+
+def test_what_is_made_by_several_threads_comes_in_order_and_two_are_made_at_once() -> None:
+    together = Barrier(AT_ONCE)
+
+    def doubled(number: int) -> int:
+        if number < AT_ONCE:
+            together.wait(timeout=10)  # each waits for the other
+        return 2 * number
+
+    assert list(mapped(doubled, range(20))) == list(range(0, 40, 2))
+    assert list(mapped(doubled, [])) == []
+
+
+def test_what_fails_in_a_thread_fails_where_it_would_have_come() -> None:
+    got: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        got.extend(mapped(lambda number: 1 / number, [1, 2, 0, 4, 5, 6]))
+    assert got == [1, 0.5]
 
 
 def test_what_is_closed_waits_for_the_item_in_the_making() -> None:

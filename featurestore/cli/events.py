@@ -36,6 +36,14 @@ def materialize(
             "(with --history it is made anew, after a changed delay).",
         ),
     ] = False,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online/--offline",
+            help="Fill the online store too, or load the log alone, for training sets: lookups are then refused until "
+            "a materialize that fills it.",
+        ),
+    ] = True,
     on_invalid: Annotated[
         Literal["stop", "quarantine"] | None,
         typer.Option(help="Refuse a load with bad rows, or set them aside. Default: what the source says."),
@@ -48,7 +56,7 @@ def materialize(
     from featurestore.store import FeatureStore
 
     with session.progress("materializing") as progress, FeatureStore.open(session.project) as store:
-        done = store.materialize(history, rebuild=rebuild, on_invalid=on_invalid, progress=progress)
+        done = store.materialize(history, rebuild=rebuild, online=online, on_invalid=on_invalid, progress=progress)
         anew = rebuild and history
         notes = [] if anew or not store.applied.current() else [one.note for one in store.plan() if one.note]
     document = dataclasses.asdict(done) | {"rows": done.rows, "notes": notes}

@@ -10,12 +10,13 @@ writes faster than zstd, and reads faster than Snappy, in which earlier versions
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict, Unpack, cast
+from typing import Any, Literal, NotRequired, TypedDict, Unpack, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,7 +92,7 @@ def write_passing(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]
     temporary = path.with_suffix(".tmp")
     times, positions = _Range(), _Range()
     rows, positioned = 0, False
-    with temporary.open("wb") as file:
+    with _Hashed(io.FileIO(temporary, "wb")) as file:
         with ExitStack() as ending:  # closes the writer while the file is open, also where the tables end too soon
             writer = None
             for table in tables:
@@ -107,7 +108,7 @@ def write_passing(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]
                 yield table
         file.flush()
         os.fsync(file.fileno())
-    checksum, size = digest(temporary), temporary.stat().st_size
+    size = temporary.stat().st_size
     temporary.rename(path)
     sync_folder(path.parent)
     return Segment(
@@ -115,7 +116,7 @@ def write_passing(path: Path, tables: Iterable[pa.Table], **facts: Unpack[Facts]
         path=path,
         rows=rows,
         size=size,
-        checksum=checksum,
+        checksum=file.made.hexdigest(),
         first_time=times.ends[0],
         last_time=times.ends[1],
         first_position=positions.ends[0],
@@ -160,6 +161,19 @@ def sync_folder(folder: Path) -> None:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column's type is a plain string."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+class _Hashed(io.BufferedWriter):
+    """A file that is hashed as it is written."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self.made = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes."""
+        self.made.update(data)
+        return super().write(data)
 
 
 class _Range:

@@ -85,12 +85,12 @@ def training_set(folder: str, service: str, out: str | None = None, memory: int 
     return run
 
 
-def from_raw(folder: str, service: str) -> Timed:
-    """Nothing loaded: load, then a training set."""
+def from_raw(folder: str, service: str, *, online: bool) -> Timed:
+    """Nothing loaded: load, with the online store or the log alone, then a training set."""
     store = _fresh(folder, service)
 
     def run() -> Found:
-        store.materialize()
+        store.materialize(online=online)
         return {"rows": len(store.training_set(service, str(Path(folder) / "spine.parquet")))}
 
     return run

@@ -25,7 +25,8 @@ TWENTY = ("polars_packed", "polars_rolling", "duckdb_window", "duckdb_range", "p
 BY_FUNCTION = ("count", "sum", "mean", "std", "min", "max", "nunique")
 OURS = {
     "ours": "**featurestore: `training_set`**",
-    "ours_raw": "featurestore: nothing loaded, `materialize` and `training_set`",
+    "ours_raw": "featurestore: nothing loaded, `materialize(online=False)` and `training_set`",
+    "ours_filled": "featurestore: nothing loaded, `materialize` (online store too) and `training_set`",
     "ours_rich": "featurestore: 17 richer features",
 }
 
@@ -39,7 +40,8 @@ def training_set(folder: Path, size: Size, rivals: Sequence[str], rounds: int, p
     wanted = [one for one in RIVALS if one in rivals or one == YARDSTICK]
     tasks = {name: Task(f"rivals:{name}", given) for name in wanted}
     tasks["ours"] = Task("ours:training_set", given | {"service": "plain"})
-    tasks["ours_raw"] = Task("ours:from_raw", given | {"service": "plain"})
+    for name, online in {"ours_raw": False, "ours_filled": True}.items():
+        tasks[name] = Task("ours:from_raw", {**given, "service": "plain", "online": online})
     tasks["ours_rich"] = Task("ours:training_set", given | {"service": "rich"})
     measured = processes.in_turn(tasks, rounds, patience_s, passes=PASSES)
     done = [one for one in TWENTY if one in measured and measured[one].seconds is not None]
