@@ -23,10 +23,14 @@ SIGNED = ViewState(source="payments", signature="source payments\nkey customer:s
 OTHER = "source payments\nkey account:str"
 
 
-@pytest.fixture(params=["sqlite", "sqlite, appends moved at once"])
+@pytest.fixture(
+    params=["sqlite", "sqlite, appends moved at once", "sqlite, keys in blocks", "sqlite, blocks moved at once"]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnlineStore]:
     if request.param.endswith("moved at once"):
         monkeypatch.setattr(sqlite_fresh, "_MOST", 2)
+    if "blocks" in request.param:
+        monkeypatch.setattr(sqlite_keys, "_ROW_BY_ROW", 0)
     made: OnlineStore = SQLiteStore(tmp_path / "online.sqlite")
     yield made
     made.close()

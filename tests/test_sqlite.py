@@ -10,11 +10,12 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from online_workers import VIEW, append_forever, append_some, batch, joining, load_forever
 
 from featurestore.errors import NewerFormat, OperationError, StoreBusy, StoreDamaged
-from featurestore.online import ViewState, connection, sqlite_fresh, sqlite_loads
+from featurestore.online import ViewState, connection, sqlite_fresh, sqlite_keys, sqlite_loads
 from featurestore.online.sqlite import SQLiteStore
 
 FULL = ViewState()
@@ -294,9 +295,9 @@ def test_rows_that_an_append_moves_while_a_load_clears_are_cleared_too(
 def test_a_file_of_a_later_version_is_refused_in_words(path: Path) -> None:
     SQLiteStore(path).state()
     file = sqlite3.connect(path)
-    file.execute("PRAGMA user_version = 4")
+    file.execute("PRAGMA user_version = 5")
     file.close()
-    with pytest.raises(NewerFormat, match="has format 4; this version reads up to 3"):
+    with pytest.raises(NewerFormat, match="has format 5; this version reads up to 4"):
         SQLiteStore(path).state()
 
 
@@ -309,6 +310,7 @@ def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
     for name in ("tail", "keys"):
         file.execute(f"INSERT INTO {name} SELECT * FROM fresh_{name}")
         file.execute(f"DROP TABLE fresh_{name}")
+    file.execute("DROP TABLE fresh_key_blocks")
     file.execute("ALTER TABLE state DROP COLUMN closed")
     file.execute("ALTER TABLE runs DROP COLUMN keys")
     file.execute("PRAGMA user_version = 1")
@@ -319,6 +321,50 @@ def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
     assert len(events(store)) == 2
     assert "+".join(events(store)).split("+") == [str(number) for number in range(30, 71)]
     assert store.close_tail() == 41
+    store.close()
+
+
+def test_a_file_of_the_third_version_is_brought_up(path: Path) -> None:
+    store = SQLiteStore(path)
+    store.append("payments", batch("a", keys=[(1, 11)]))
+    store.close()
+    file = sqlite3.connect(path)
+    file.execute("DROP TABLE fresh_key_blocks")
+    file.execute("PRAGMA user_version = 3")
+    file.close()
+    store = SQLiteStore(path)
+    many = batch(*"abc" * 40, keys=[(number + 1, 11) for number in range(120)])
+    assert store.append("payments", many).duplicates == 1
+    assert store.append("payments", batch("z", keys=[(77, 11)])).duplicates == 1
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_keys_are_known_however_many_came_at_once_and_wherever_they_lie(
+    path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(sqlite_keys, "_ROW_BY_ROW", 3)
+    monkeypatch.setattr(sqlite_fresh, "_MOST", 25)
+    drawn = random.Random(seed)
+    store = SQLiteStore(path)
+    known: dict[str, dict[int, int]] = {"payments": {}, "refunds": {}}  # of each source: key hash, and its position
+    for _ in range(60):
+        source = drawn.choice(list(known))
+        asked = drawn.sample(range(-200, 200), drawn.choice([1, 2, 3, 4, 9, 30]))
+        receipt = store.append(source, batch(*["x"] * len(asked), keys=[(key, 7) for key in asked]))
+        new = [row for row, key in enumerate(asked) if key not in known[source]]
+        assert receipt.kept.tolist() == new
+        known[source] |= {asked[row]: receipt.position for row in new}
+        position = drawn.randrange(store.state().position + 1)
+        with sqlite3.connect(path) as file:
+            after = sqlite_keys.appended_after(file, position)  # type: ignore[arg-type]
+        file.close()
+        for name, keys in known.items():
+            later = sorted(key for key, at in keys.items() if at > position)
+            assert after.get(name, np.zeros(0, np.int64)).tolist() == later
+            found = store.seen(name, np.arange(-200, 200))
+            assert found.key_hash.tolist() == sorted(keys)
+            assert set(found.payload_hash.tolist()) <= {7}
     store.close()
 
 

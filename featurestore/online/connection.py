@@ -13,7 +13,7 @@ from typing import NamedTuple
 from featurestore.errors import FeatureStoreError, NewerFormat, OperationError, StoreBusy, StoreDamaged
 from featurestore.online import ViewState
 
-FORMAT = 3
+FORMAT = 4
 APPLICATION = 0x46534F4E  # "FSON": tells our file from any other SQLite file
 BUSY_S = 5.0
 _POLL_S = 0.0005
@@ -53,10 +53,15 @@ CREATE TABLE fresh_keys {_KEYS};
 CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
 ALTER TABLE runs ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;
 """
+_FORMAT_4 = """
+CREATE TABLE fresh_key_blocks
+    (first_row INTEGER PRIMARY KEY, source TEXT NOT NULL, position INTEGER NOT NULL, pairs BLOB NOT NULL);
+"""
 
 _UPGRADES = {  # from each earlier format to the next; SCHEMA is of format 2
     1: "ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;\nUPDATE state SET closed = position",
     2: _FORMAT_3,
+    3: _FORMAT_4,
 }
 
 
@@ -143,7 +148,7 @@ class Connection:
     def _bring_up(self, version: int | None) -> None:
         """Make the tables of a new file, or those of an earlier format into those of this one."""
         if version is None:
-            self._execute_all(SCHEMA + _FORMAT_3)
+            self._execute_all(SCHEMA + _FORMAT_3 + _FORMAT_4)
             self.execute(f"PRAGMA application_id = {APPLICATION}")
         for earlier in range(FORMAT if version is None else version, FORMAT):
             self._execute_all(_UPGRADES[earlier])

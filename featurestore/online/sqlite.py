@@ -31,8 +31,8 @@ from featurestore.online import (
 from featurestore.online.connection import Connection, Connections, Statements, in_words, translated
 from featurestore.online.group_commit import GroupCommit
 from featurestore.online.keys import NO_KEYS, sift, signed
-from featurestore.online.sqlite_fresh import TAIL, next_key, settle
-from featurestore.online.sqlite_keys import known_keys, live_runs, part_of_run
+from featurestore.online.sqlite_fresh import TAIL, settle
+from featurestore.online.sqlite_keys import known_keys, live_runs, part_of_run, remember
 
 _ENTRIES = 64  # journal entries fetched together: one of them may be thousands of rows
 _BEGINNING = -(1 << 63)
@@ -391,9 +391,4 @@ def _remember_keys(connection: Connection, source: str, batch: Batch, kept: IntA
     rows = kept[batch.keys.has_key[kept]]
     key_hash = signed(batch.keys.key_hash)
     rows = rows[np.argsort(key_hash[rows])]  # the index takes them faster in its order
-    key, payload = key_hash[rows].tolist(), signed(batch.keys.payload_hash)[rows].tolist()
-    first = next_key(connection)
-    connection.sqlite.executemany(
-        "INSERT INTO fresh_keys (rowid, source, key_hash, payload_hash, position) VALUES (?, ?, ?, ?, ?)",
-        [(row, source, k, p, position) for row, (k, p) in enumerate(zip(key, payload, strict=True), first)],
-    )
+    remember(connection, source, KnownKeys(key_hash[rows], signed(batch.keys.payload_hash)[rows]), position)

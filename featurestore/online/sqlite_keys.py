@@ -9,9 +9,10 @@ from featurestore.events import IntArray
 from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
 from featurestore.online.keys import NO_KEYS, among, joined, match, signed
-from featurestore.online.sqlite_fresh import KEYS, span
+from featurestore.online.sqlite_fresh import BLOCKS, KEYS, block, keys_of, next_key, span
 from featurestore.values import FEW
 
+_ROW_BY_ROW = FEW  # keys of an append that are noted one by one, so that an index finds them; more are one block
 _ASKED_AT_ONCE = 10_000
 _BLOCKS_AT_ONCE = 100  # more than a processor's cache holds is slower
 _PASSED = 8  # rows that a pass over the table reads in the time of one search
@@ -26,7 +27,21 @@ def known_keys(connection: Connection, source: str, key_hash: IntArray) -> Known
         return NO_KEYS
     runs = live_runs(connection, source)
     appended = [_appended(connection, table, source, asked) for table in KEYS]
-    return joined([*appended, *(in_run(connection, run, asked) for run in runs)])
+    return joined([*appended, _in_blocks(connection, source, asked), *(in_run(connection, run, asked) for run in runs)])
+
+
+def remember(connection: Connection, source: str, keys: KnownKeys, position: int) -> None:
+    """Within the transaction that appends: note its keys, in the order of their hashes."""
+    first = next_key(connection)
+    if len(keys.key_hash) > _ROW_BY_ROW:
+        row = (first, source, position, block(keys))
+        connection.execute(f"INSERT INTO {BLOCKS} VALUES (?, ?, ?, ?)", row)
+        return
+    pairs = zip(keys.key_hash.tolist(), keys.payload_hash.tolist(), strict=True)
+    connection.sqlite.executemany(
+        "INSERT INTO fresh_keys (rowid, source, key_hash, payload_hash, position) VALUES (?, ?, ?, ?, ?)",
+        [(row, source, key, payload, position) for row, (key, payload) in enumerate(pairs, first)],
+    )
 
 
 def live_runs(connection: Connection, source: str) -> dict[int, int]:
@@ -79,6 +94,9 @@ def in_run(connection: Connection, run: int, asked: IntArray) -> KnownKeys:
 def appended_after(connection: Connection, position: int) -> dict[str, IntArray]:
     """Key hashes appended after a position, sorted, per source."""
     found: dict[str, list[int]] = {}
+    blocks = connection.execute(f"SELECT source, pairs FROM {BLOCKS} WHERE position > ?", (position,))
+    for source, pairs in blocks:
+        found.setdefault(source, []).extend(keys_of(pairs).key_hash.tolist())
     rows = chain.from_iterable(
         connection.execute(f"SELECT source, key_hash, position FROM {table} ORDER BY rowid DESC")
         for table in reversed(KEYS)
@@ -88,6 +106,15 @@ def appended_after(connection: Connection, position: int) -> dict[str, IntArray]
             break
         found.setdefault(source, []).append(key_hash)
     return {source: np.unique(np.array(hashes, np.int64)) for source, hashes in found.items()}
+
+
+def _in_blocks(connection: Connection, source: str, asked: IntArray) -> KnownKeys:
+    blocks = connection.execute(f"SELECT pairs FROM {BLOCKS} WHERE source = ?", (source,)).fetchall()
+    if not blocks:
+        return NO_KEYS
+    held = [keys_of(pairs) for (pairs,) in blocks]
+    key, payload = (np.concatenate([getattr(one, name) for one in held]) for name in ("key_hash", "payload_hash"))
+    return among(key, payload, asked)
 
 
 def _appended(connection: Connection, table: str, source: str, asked: IntArray) -> KnownKeys:

@@ -15,7 +15,7 @@ from featurestore.errors import OperationError
 from featurestore.online import KnownKeys, Piece, State, ViewState, sqlite_views
 from featurestore.online.connection import Connection
 from featurestore.online.keys import key_blocks
-from featurestore.online.sqlite_fresh import KEYS, TAIL
+from featurestore.online.sqlite_fresh import BLOCKS, KEYS, TAIL
 from featurestore.online.sqlite_keys import appended_after, in_run
 
 _Row = TypeVar("_Row", Piece, tuple[int, int, bytes])
@@ -159,7 +159,7 @@ def resume(connection: Connection, position: int, stamp: int) -> None:
     )
     connection.execute("UPDATE views SET complete = 0")
     connection.execute("UPDATE runs SET state = 'retired' WHERE kind = 'keys' AND state = 'live'")
-    for appended in KEYS:
+    for appended in (*KEYS, BLOCKS):
         connection.execute(f"DELETE FROM {appended}")
 
 
