@@ -180,7 +180,8 @@ def _read(
                 seen, valid = seen + rows, valid + checked.table.num_rows
                 forgotten += checked.table.num_rows - table.num_rows
             facts.spans.append((part.name, begin, spill.rows))
-            parts.append((part, digest.result(), valid))
+            whole = digest.result()  # of a file that grew meanwhile it may be of rows that were not read
+            parts.append((part, "" if reading.changed(part) else whole, valid))
     return replace(found, parts=tuple(parts), bad=tuple(bad), forgotten=forgotten)
 
 

@@ -12,6 +12,7 @@ from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, Piece, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
+from featurestore.reading import ROWS
 from featurestore.spill import Room, Spill, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
@@ -102,16 +103,16 @@ def fill(
     columns = [*source.fields.names, KNOWN_AT]
     schema = source.fields.arrow()
     origin: Origin | None = None if whole and bulk else "ingest"
-    names = [*columns, POSITION]
+    names = columns if whole else [*columns, POSITION]
     table = log.read(source.name, columns=names, schema=schema, origin=origin, encode_strings=True)
     if not whole:
         table = table.filter(pc.greater(table.column(POSITION), state.tail_from))
     held = coded(source, table.select(columns))
     horizon = one.horizon if whole else state.horizon
     new = (table.select(columns) for table in fresh)
-    runs: tuple[tuple[Iterable[pa.Table], bool], ...] = (([held], False), (new, arrive))
-    if held.num_rows and not arrive:
-        runs = ((_together(view, held, new, room), False),)
+    runs: list[tuple[Iterable[pa.Table], bool]] = [(new, arrive)]
+    if held.num_rows:
+        runs = [(_together(view, held, () if arrive else new, room), False)] + (runs if arrive else [])
     for tables, arriving in runs:
         pieces = _pieces(view, tables, horizon)
         first = next(pieces, None)
@@ -136,7 +137,7 @@ def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], room: Roo
     """All events, each entity's in one table."""
     spill = Spill(room)
     try:
-        for table in chain([held], new):
+        for table in chain((held.slice(start, ROWS) for start in range(0, len(held), ROWS)), new):
             spill.add(table)
         column = view.key_columns[0]
         yield from ranges(spill, column, view.source.fields[column].kind)

@@ -139,7 +139,7 @@ class _Loading:
         # What is compared holds all events up to here: a key that is appended later and is in the load stops it.
         self.expected = log.taken_over
         self.states = online.views()
-        self.stale = {one.view.name: filling.stale(one, self.states) for one in wanted}
+        self.stale = {one.view.name: filling.stale(one, self.states) for one in self.wanted}
         self.found: list[Arrived] = []
         self.written: dict[str, Spill] = {}
         self.views: dict[str, ViewState] = {}

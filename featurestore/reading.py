@@ -95,6 +95,14 @@ def digest(part: Part) -> str:
     return made.hexdigest()
 
 
+def changed(part: Part) -> bool:
+    """Whether its file has been written to, or is gone, since it was found."""
+    try:
+        return bool(part.files) and _facts(part.files) != (part.size, part.mtime_ns)
+    except OSError:
+        return True
+
+
 def read(source: Source, part: Part, root: Path) -> pa.Table:
     """Columns of a part that the source's schema names, in the part's own types and order; of a CSV file as text.
 
@@ -233,9 +241,14 @@ def _part(path: Path, root: Path) -> Part:
     absolute, base = path.absolute(), root.absolute()
     name = absolute.relative_to(base) if absolute.is_relative_to(base) else absolute
     with _unreadable(str(path)):
-        facts = [file.stat() for file in files]
-    size, mtime_ns = sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)
+        size, mtime_ns = _facts(files)
     return Part(name.as_posix(), size, mtime_ns, kind, files)
+
+
+def _facts(files: Sequence[Path]) -> tuple[int, int]:
+    """Size in bytes and newest time of change of files."""
+    facts = [file.stat() for file in files]
+    return sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)
 
 
 # --- Parquet and CSV ---

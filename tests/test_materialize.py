@@ -1,16 +1,16 @@
 """Loading: incremental, repeatable, all or nothing (S2, S6, S10)."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from shop import Clock, Payment, ingested, payments, service, unkeyed, write
 
-from featurestore import FeatureStore, Source
+from featurestore import FeatureStore, Source, reading
 from featurestore.errors import (
     AsOfError,
     ConflictingRows,
@@ -243,7 +243,11 @@ def test_a_load_of_the_log_alone_serves_training_sets_and_lookups_follow(
 ) -> None:
     write(tmp_path / "data/a.csv", "p1,c1,2026-05-15T10:00:00,5", "p2,c1,2026-05-16T10:00:00,7")
     store, spine = open_store(), [{"customer": "c1", "event_time": clock.now, "amount": 1.0}]
-    assert store.materialize(online=False).rows == 2
+    first = store.materialize(online=False)
+    assert (first.rows, first.filled) == (2, {})
+    generation = store.online.generation()
+    assert store.materialize(online=False).position == first.position
+    assert store.online.generation() == generation  # nothing new: nothing was published
     assert store.training_set("shop", spine).to_arrow()["number"].to_pylist() == [2]
     with pytest.raises(NotMaterialized, match="has not been filled"):
         number(store, "c1")
@@ -274,18 +278,26 @@ def test_a_load_of_the_log_alone_after_others_refuses_lookups_until_one_fills_th
     assert number(store, "c1") == 2
 
 
-def test_logs_loaded_with_and_without_the_online_store_are_the_same_files(tmp_path: Path, clock: Clock) -> None:
-    rows = [f"p{one},c{one * 7 % 5},2026-05-1{one % 9}T10:00:00,{one}" for one in range(40)]
-    (tmp_path / "data").mkdir()
-    write(tmp_path / "data/a.csv", *rows)
-    files: list[list[str]] = []
-    for online in (True, False):
-        with FeatureStore([service(payments)], home=tmp_path / f"{online}", clock=clock, root=tmp_path) as store:
-            store.materialize(online=online)
-            written = store.log.segments("payments")
-            files.append([hashlib.sha256(one.path.read_bytes()).hexdigest() for one in written])
-            assert files[-1] == [one.checksum for one in written]
-    assert files[0] == files[1]
+def test_a_file_that_grows_while_it_is_loaded_is_read_again(
+    tmp_path: Path, open_store: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, grown = tmp_path / "data/a.csv", Event()
+    write(path, "p1,c1,2026-05-15T10:00:00,5")
+    store, tables, digest = open_store(), reading.tables, reading.digest
+
+    def read_then_grown(*given: Any) -> Any:
+        yield from tables(*given)
+        with path.open("a") as file:
+            file.write("p2,c1,2026-05-16T10:00:00,7\n")
+        grown.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "tables", read_then_grown)
+        patch.setattr(reading, "digest", lambda part: (grown.wait(10), digest(part))[1])
+        assert store.materialize().rows == 1
+    clock.advance(days=1)
+    assert [store.materialize().rows, store.materialize().rows] == [1, 0]
+    assert number(store, "c1") == 2
 
 
 def test_an_as_of_older_than_what_is_retained_is_refused(tmp_path: Path, open_store: Open) -> None:

@@ -1,9 +1,11 @@
 """Loads that memory does not hold: what is put aside comes back, ranges hold everything once, and no result differs."""
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, Event
@@ -188,6 +190,28 @@ def test_a_load_that_memory_does_not_hold_gives_what_one_in_memory_gives(
     assert len(got[0]) > 60
 
 
+@pytest.mark.parametrize("most", [1 << 20, 300])
+def test_logs_loaded_with_and_without_the_online_store_are_the_same_files(
+    tmp_path: Path, small: Small, clock: Any, most: int
+) -> None:
+    small(most)
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data/a.parquet", range(100))
+    files, read = [], []
+    for online in (True, False):
+        with FeatureStore(services(sales), home=tmp_path / f"{online}", clock=clock, root=tmp_path) as store:
+            store.materialize(online=online)
+            written = store.log.segments("sales")
+            files.append([hashlib.sha256(one.path.read_bytes()).hexdigest() for one in written])
+            assert files[-1] == [one.checksum for one in written]
+            assert set(store.materialize().filled) == (set() if online else {"sales_by_customer", "sales_by_shop"})
+            wants = {"sales_by_customer": [f"c{number}" for number in range(5)], "sales_by_shop": ["0", "1", "2", "3"]}
+            read.append(store.online.read(wants, {}).blobs)
+    assert files[0] == files[1]
+    assert read[0] == read[1]
+    assert all(map(any, read[0].values()))
+
+
 def test_a_load_holds_no_more_than_the_memory_that_it_may_take_allows(tmp_path: Path) -> None:
     little, much = Room(tmp_path, 100_000_000), Room(tmp_path, 64_000_000_000)
     assert (little.held, little.range) == (12_500_000, 3_125_000)
@@ -254,6 +278,22 @@ def test_what_is_made_by_several_threads_comes_in_order_and_two_are_made_at_once
 
     assert list(mapped(doubled, range(20))) == list(range(0, 40, 2))
     assert list(mapped(doubled, [])) == []
+
+
+@pytest.mark.parametrize("give", [ahead, partial(mapped, abs)])
+def test_what_is_closed_closes_what_it_draws_from(give: Callable[[Any], Generator[int, None, None]]) -> None:
+    closed = list[str]()
+
+    def items() -> Any:
+        try:
+            yield from range(100)
+        finally:
+            closed.append("closed")
+
+    made = give(items())
+    assert next(made) == 0
+    made.close()
+    assert closed == ["closed"]
 
 
 def test_what_fails_in_a_thread_fails_where_it_would_have_come() -> None:

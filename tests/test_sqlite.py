@@ -307,9 +307,9 @@ def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
         store.append("payments", batch(str(number), keys=[(number, 1)]))
     store.close()
     file = sqlite3.connect(path)
-    for name in ("tail", "keys"):
-        file.execute(f"INSERT INTO {name} SELECT * FROM fresh_{name}")
-        file.execute(f"DROP TABLE fresh_{name}")
+    for name, fresh in sqlite_fresh.TAIL, sqlite_fresh.KEYS:
+        file.execute(f"INSERT INTO {name} SELECT * FROM {fresh}")
+        file.execute(f"DROP TABLE {fresh}")
     file.execute("DROP TABLE fresh_key_blocks")
     file.execute("ALTER TABLE state DROP COLUMN closed")
     file.execute("ALTER TABLE runs DROP COLUMN keys")
@@ -324,18 +324,38 @@ def test_a_file_of_the_first_version_is_brought_up(path: Path) -> None:
     store.close()
 
 
-def test_a_file_of_the_third_version_is_brought_up(path: Path) -> None:
+def test_a_file_of_the_third_version_is_brought_up_and_a_process_of_that_version_appends_no_more(path: Path) -> None:
     store = SQLiteStore(path)
     store.append("payments", batch("a", keys=[(1, 11)]))
     store.close()
     file = sqlite3.connect(path)
     file.execute("DROP TABLE fresh_key_blocks")
+    file.execute("ALTER TABLE fresh_key_rows RENAME TO fresh_keys")
     file.execute("PRAGMA user_version = 3")
-    file.close()
     store = SQLiteStore(path)
-    many = batch(*"abc" * 40, keys=[(number + 1, 11) for number in range(120)])
+    many = batch(*["x"] * 300, keys=[(number + 1, 11) for number in range(300)])
     assert store.append("payments", many).duplicates == 1
-    assert store.append("payments", batch("z", keys=[(77, 11)])).duplicates == 1
+    assert store.append("payments", batch("z", keys=[(277, 11)])).duplicates == 1
+    with pytest.raises(sqlite3.OperationalError, match="no such table: fresh_keys"):
+        file.execute("INSERT INTO fresh_keys VALUES ('payments', 277, 11, 3)")
+    file.close()
+    store.close()
+
+
+def test_more_keys_than_a_small_table_holds_come_at_once_and_are_known_after_a_scrub(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(path)
+    many = [(number, 11) for number in range(300)]
+    store.append("payments", batch(*["x"] * 300, keys=many))
+    store.scrub()
+    monkeypatch.setattr(sqlite_fresh, "_MOST", 100)
+    store.append("payments", batch(*["x"] * 300, keys=[(-1 - number, 11) for number, _ in many]))
+    assert store.append("payments", batch(*["x"] * 300, keys=many)).duplicates == 300
+    file = sqlite3.connect(path)
+    held = [file.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("keys", "fresh_key_blocks")]
+    assert held == [600, 0]
+    file.close()
     store.close()
 
 

@@ -54,6 +54,7 @@ CREATE INDEX fresh_keys_by_hash ON fresh_keys (source, key_hash);
 ALTER TABLE runs ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;
 """
 _FORMAT_4 = """
+ALTER TABLE fresh_keys RENAME TO fresh_key_rows;
 CREATE TABLE fresh_key_blocks
     (first_row INTEGER PRIMARY KEY, source TEXT NOT NULL, position INTEGER NOT NULL, pairs BLOB NOT NULL);
 """
@@ -61,7 +62,7 @@ CREATE TABLE fresh_key_blocks
 _UPGRADES = {  # from each earlier format to the next; SCHEMA is of format 2
     1: "ALTER TABLE state ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;\nUPDATE state SET closed = position",
     2: _FORMAT_3,
-    3: _FORMAT_4,
+    3: _FORMAT_4,  # under its new name a process of the earlier version, still running, finds no keys, and fails
 }
 
 

@@ -12,7 +12,7 @@ from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
 
 TAIL = ("tail", "fresh_tail")
-KEYS = ("keys", "fresh_keys")
+KEYS = ("keys", "fresh_key_rows")
 """The large table and the small one."""
 BLOCKS = "fresh_key_blocks"
 """Keys of appends of many rows: of each one blob, which is a few pages. They are moved into ``KEYS`` too.
@@ -21,11 +21,12 @@ The numbers of rows in ``KEYS`` and here go on from one to the other: a block ha
 """
 
 _MOST = 1 << 15  # rows of a small table: its index has some 300 pages
+_NONE = (1 << 63) - 1
 _PAIR = 16  # bytes of a key's and a payload's hash
 _MOVE_TAIL = "INSERT INTO tail SELECT * FROM fresh_tail ORDER BY view, key, position"
 _MOVE_KEYS = (
     "INSERT INTO keys (rowid, source, key_hash, payload_hash, position)"
-    " SELECT rowid, source, key_hash, payload_hash, position FROM fresh_keys ORDER BY source, key_hash"
+    " SELECT rowid, source, key_hash, payload_hash, position FROM fresh_key_rows ORDER BY source, key_hash"
 )
 _MOVE_BLOCKS = "INSERT INTO keys (rowid, source, key_hash, payload_hash, position) VALUES (?, ?, ?, ?, ?)"
 _Row = tuple[int, str, int, int, int]
@@ -36,7 +37,7 @@ def settle(connection: Connection, *, all_of_them: bool = False) -> None:
     if all_of_them or span(connection, TAIL[1]) > _MOST:
         connection.execute(_MOVE_TAIL)
         connection.execute(f"DELETE FROM {TAIL[1]}")
-    if all_of_them or span(connection, KEYS[1]) + _in_blocks(connection) > _MOST:
+    if all_of_them or next_key(connection) - _first_key(connection) > _MOST:
         connection.execute(_MOVE_KEYS)
         connection.sqlite.executemany(_MOVE_BLOCKS, _rows_of_blocks(connection))
         for fresh in (KEYS[1], BLOCKS):
@@ -69,9 +70,10 @@ def keys_of(pairs: bytes) -> KnownKeys:
     return KnownKeys(both[: len(both) // 2], both[len(both) // 2 :])
 
 
-def _in_blocks(connection: Connection) -> int:
-    found = connection.execute(f"SELECT coalesce(sum(length(pairs)), 0) / {_PAIR} FROM {BLOCKS}")
-    return int(found.fetchone()[0])
+def _first_key(connection: Connection) -> int:
+    """Number of the oldest of the keys that are not in the large table."""
+    oldest = (f"coalesce((SELECT min(rowid) FROM {table}), {_NONE})" for table in (KEYS[1], BLOCKS))
+    return int(connection.execute(f"SELECT min({', '.join(oldest)})").fetchone()[0])
 
 
 def _rows_of_blocks(connection: Connection) -> Iterator[_Row]:
