@@ -1,7 +1,7 @@
 """What every online store does: each test runs once per store."""
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,17 @@ from online_workers import VIEW, batch, joining, keyed
 
 from featurestore.errors import ConflictingRows, OperationError
 from featurestore.events import IntArray
-from featurestore.online import Batch, JournalEntry, KnownKeys, OnlineStore, State, ViewState, sqlite_fresh, sqlite_keys
+from featurestore.online import (
+    Batch,
+    JournalEntry,
+    KnownKeys,
+    OnlineStore,
+    Piece,
+    State,
+    ViewState,
+    sqlite_fresh,
+    sqlite_keys,
+)
 from featurestore.online.keys import merged, worth_merging
 from featurestore.online.sqlite import SQLiteStore
 
@@ -386,6 +396,22 @@ def test_an_entity_that_many_appends_have_events_of_has_few_blobs(store: OnlineS
     assert len(held) < len(LETTERS) / 2
     assert each(held) == sorted(LETTERS)
     assert events(store, "c2") == [b"z"]
+
+
+def test_entities_that_many_large_appends_have_events_of_have_few_blobs(store: OnlineStore) -> None:
+    entities = [f"c{number}" for number in range(100)]
+
+    def each_of(number: int) -> Batch:
+        def packed(stamp: int, _: IntArray) -> tuple[bytes, Mapping[str, Sequence[Piece]]]:
+            return b"", {VIEW: [(entity, stamp, b"%03d" % number) for entity in entities]}
+
+        return Batch(rows=100, now=100, pack=packed, merge=joining)
+
+    for number in range(300):
+        store.append("payments", each_of(number))
+    for blobs in store.read({VIEW: entities}, {}).blobs[VIEW]:
+        assert each([blob for blob, _ in blobs]) == [f"{number:03}" for number in range(300)]
+        assert len(blobs) < 100  # those that came since it was last looked at, in one of eight appends
 
 
 def test_blobs_that_cannot_be_merged_stay_as_they_are(store: OnlineStore) -> None:

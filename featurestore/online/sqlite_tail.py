@@ -14,6 +14,9 @@ from featurestore.online.sqlite_fresh import TAIL
 
 MOST = 32
 """So many small blobs of an entity stay as they are."""
+_FEW = 64
+_SHARE = 8  # of many entities of an append one in so many is looked at, others each time
+_GOLDEN = 0x9E3779B97F4A7C15  # its multiples spread evenly over 64 bits, whatever the steps of what is multiplied
 
 _TAKEN = "coalesce((SELECT tail_from FROM views WHERE name = ?1), 0)"
 _MANY = " + ".join(
@@ -33,8 +36,10 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
     _insert(connection, [(view, key, position, last_time, blob) for key, last_time, blob in pieces])
     if merge is None:
         return
-    asked = json.dumps(list(dict.fromkeys(key for key, _, _ in pieces)))  # of many events an entity has several pieces
-    busy = connection.execute(_BUSY, (view, asked)).fetchall()
+    asked = list(dict.fromkeys(key for key, _, _ in pieces))  # of many events an entity has several pieces
+    if len(asked) > _FEW:
+        asked = asked[(position * _GOLDEN >> 32) % _SHARE :: _SHARE]
+    busy = connection.execute(_BUSY, (view, json.dumps(asked))).fetchall()
     if not busy:
         return
     closed, taken = connection.execute(f"SELECT closed, {_TAKEN} FROM state", (view,)).fetchone()
