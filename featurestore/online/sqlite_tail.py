@@ -38,7 +38,7 @@ def add(connection: Connection, view: str, pieces: Sequence[Piece], position: in
         return
     asked = list(dict.fromkeys(key for key, _, _ in pieces))  # of many events an entity has several pieces
     if len(asked) > _FEW:
-        asked = asked[(position * _GOLDEN >> 32) % _SHARE :: _SHARE]
+        asked = asked[(position * _GOLDEN % (1 << 64)) * _SHARE >> 64 :: _SHARE]
     busy = connection.execute(_BUSY, (view, json.dumps(asked))).fetchall()
     if not busy:
         return
