@@ -174,7 +174,7 @@ def _read(
             if record is not None and record.digest and digest.result() == record.digest:
                 continue
             seen, valid, begin = 0, 0, spill.rows
-            for rows, checked, table in ahead(_taken(source, part, terms, facts, noted)):
+            for rows, checked, table in ahead(_taken(source, part, terms, facts, noted, spill.room)):
                 bad += [replace(one, row=one.row + seen) for one in checked.bad]
                 spill.add(table)
                 seen, valid = seen + rows, valid + checked.table.num_rows
@@ -186,10 +186,10 @@ def _read(
 
 
 def _taken(
-    source: Source, part: reading.Part, terms: Terms, facts: _Facts, noted: Collection[str]
+    source: Source, part: reading.Part, terms: Terms, facts: _Facts, noted: Collection[str], room: Room
 ) -> Iterator[tuple[int, Checked, pa.Table]]:
     """How many rows were read, what the check found, and the rows that stay, of which the facts are noted."""
-    for raw in ahead(reading.tables(source, part, terms.root)):
+    for raw in ahead(reading.tables(source, part, terms.root, room.rows(len(source.fields.names)))):
         checked = validation.check(
             raw, source.fields, origin=part.name, from_text=part.kind == "csv", codes=source.repeating
         )

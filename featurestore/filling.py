@@ -12,7 +12,6 @@ from featurestore.log import EventLog, Origin, scan
 from featurestore.log.segments import SYSTEM
 from featurestore.online import OnlineStore, Piece, ViewState
 from featurestore.online.signature import columns_of, fits, signature_of
-from featurestore.reading import ROWS
 from featurestore.spill import Room, Spill, ranges
 from featurestore.view import KNOWN_AT, POSITION, coded, pieces_of
 
@@ -137,7 +136,8 @@ def _together(view: SourceBy, held: pa.Table, new: Iterable[pa.Table], room: Roo
     """All events, each entity's in one table."""
     spill = Spill(room)
     try:
-        for table in chain((held.slice(start, ROWS) for start in range(0, len(held), ROWS)), new):
+        rows = room.rows(held.num_columns)
+        for table in chain((held.slice(start, rows) for start in range(0, len(held), rows)), new):
             spill.add(table)
         column = view.key_columns[0]
         yield from ranges(spill, column, view.source.fields[column].kind)

@@ -29,7 +29,6 @@ _SUFFIXES: dict[str, PartKind] = {
     **dict.fromkeys((".duckdb", ".ddb", ".db"), "duckdb"),
 }
 _DELIMITERS = ",;\t|"
-ROWS = 1 << 18
 _SHOWN = 12
 _BLOCK = 1 << 20
 _SQL = re.compile(r"(?:\s|--[^\n]*\n|\()*(?:select|with|from)\s", re.IGNORECASE)
@@ -131,8 +130,8 @@ def read(source: Source, part: Part, root: Path) -> pa.Table:
     return _read_parquet(part.files[0], part.name, names)
 
 
-def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
-    """Give what :func:`read` gives in one or more tables: of a Parquet file at most ``ROWS`` rows at once.
+def tables(source: Source, part: Part, root: Path, rows: int) -> Iterator[pa.Table]:
+    """Give what :func:`read` gives in one or more tables: of a Parquet file about so many rows at once.
 
     Of such a file texts that repeat come as codes, as they lie in it.
     """
@@ -148,13 +147,13 @@ def tables(source: Source, part: Part, root: Path) -> Iterator[pa.Table]:
         pq.ParquetFile(part.files[0], metadata=metadata, read_dictionary=codes, pre_buffer=False) as file,
     ):
         wanted = [column for column in file.schema_arrow.names if column in source.fields.names]
-        if file.metadata.num_rows <= ROWS:
+        if file.metadata.num_rows <= rows:
             yield file.read(columns=wanted)
             return
         held: list[pa.RecordBatch] = []  # where a row group ends, others are the codes
-        for batch in file.iter_batches(ROWS, columns=wanted):
+        for batch in file.iter_batches(rows, columns=wanted):
             held.append(batch)
-            if sum(map(len, held)) >= ROWS:
+            if sum(map(len, held)) >= rows:
                 yield pa.Table.from_batches(held)
                 held.clear()
         if held:

@@ -26,6 +26,9 @@ HELD = 1 << 29
 RANGE = 1 << 25
 """Bytes of rows that are put in order together: about half a million events."""
 
+CELLS = 1 << 22
+"""Values of a table that is read at once: with more rows, fewer tables have the same texts to be coded."""
+
 _MOST_RANGES = 128  # files that are open at once; their numbers fit into a byte
 _SAMPLED = 1 << 10  # of so many rows one is in the sample
 
@@ -46,6 +49,10 @@ class Room:
     def range(self) -> int:
         """Bytes of a range: several are sorted, written and packed at a time, which takes a few times as much."""
         return min(RANGE, self.held // 4)
+
+    def rows(self, columns: int) -> int:
+        """Rows of a table, of so many columns, that is read at once; several are on their way."""
+        return max(min(CELLS, self.memory // 256) // columns, 1)
 
 
 class Spill:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from featurestore import reading
 from featurestore.definition import Source
 from featurestore.errors import InvalidRows, SourceUnreadable, SpineError, StoreBusy
 from featurestore.reading import Part, digest, parts, read, read_spine, tables
@@ -112,15 +111,12 @@ def test_parquet_gives_the_schemas_columns_that_are_there(tmp_path: Path) -> Non
     assert table.schema == pa.schema([("note", pa.string()), ("amount", pa.float32())])
 
 
-def test_texts_that_repeat_come_as_codes_over_row_groups_of_other_codes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reading, "ROWS", 4)
+def test_texts_that_repeat_come_as_codes_over_row_groups_of_other_codes(tmp_path: Path) -> None:
     notes = ["a", "b", None, "c", "a", "d", "d", "e", "f"]
     rows = pa.table({"note": notes, "amount": pa.array(range(9), pa.float64())})
     pq.write_table(rows, tmp_path / "a.parquet", row_group_size=3)
     declared = source(path="a.parquet")
-    found = list(tables(declared, parts(declared, tmp_path)[0], tmp_path))
+    found = list(tables(declared, parts(declared, tmp_path)[0], tmp_path, rows=4))
     assert [len(one) for one in found] == [4, 4, 1]
     assert {one["note"].type for one in found} == {CODES}
     assert [row for one in found for row in one.to_pylist()] == rows.to_pylist()
@@ -134,7 +130,7 @@ def test_a_text_that_is_not_there_or_of_another_type_comes_as_it_is(tmp_path: Pa
     columns = {"amount": pa.array([1.0])} | ({} if note is None else {"note": note})
     path = parquet(tmp_path / "a.parquet", **columns)
     declared = source(path=path)
-    (table,) = tables(declared, parts(declared, tmp_path)[0], tmp_path)
+    (table,) = tables(declared, parts(declared, tmp_path)[0], tmp_path, rows=4)
     assert table.to_pylist() == pa.table(columns).to_pylist()
 
 

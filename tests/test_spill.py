@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from strategies import NOTES, UNITS
 
-from featurestore import Entity, FeatureService, FeatureStore, Source, feature, filling, reading, spill
+from featurestore import Entity, FeatureService, FeatureStore, Source, feature, filling, spill
 from featurestore.ahead import AT_ONCE, ahead, mapped
 from featurestore.spill import Room, Spill, ranges
 from featurestore.values import CODES, Kind
@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Small:
         monkeypatch.setattr(Room, "held", most)
         monkeypatch.setattr(Room, "range", most // 2)
         monkeypatch.setattr(spill, "_SAMPLED", 2)
-        monkeypatch.setattr(reading, "ROWS", 7)
+        monkeypatch.setattr(spill, "CELLS", 35)  # 7 rows of five columns
 
     return hold
 
@@ -216,6 +216,7 @@ def test_a_load_holds_no_more_than_the_memory_that_it_may_take_allows(tmp_path: 
     little, much = Room(tmp_path, 100_000_000), Room(tmp_path, 64_000_000_000)
     assert (little.held, little.range) == (12_500_000, 3_125_000)
     assert (much.held, much.range) == (spill.HELD, spill.RANGE)
+    assert (little.rows(10), much.rows(10), much.rows(1 << 30)) == (39_062, spill.CELLS // 10, 1)
 
 
 def test_what_fails_ahead_fails_where_its_item_would_have_come() -> None:
