@@ -63,7 +63,18 @@ def key_blocks(keys: KnownKeys) -> Iterator[tuple[int, int, bytes]]:
     key, payload = ordered.key_hash, ordered.payload_hash
     cuts = np.unique(np.searchsorted(key, key[::BLOCK], side="left"))
     for low, high in pairwise([*cuts.tolist(), len(key)]):
-        yield int(key[low]), int(key[high - 1]), key[low:high].tobytes() + payload[low:high].tobytes()
+        yield int(key[low]), int(key[high - 1]), block(KnownKeys(key[low:high], payload[low:high]))
+
+
+def block(keys: KnownKeys) -> bytes:
+    """Pack sorted keys: all key hashes, then all payload hashes."""
+    return keys.key_hash.tobytes() + keys.payload_hash.tobytes()
+
+
+def pairs_of(packed: bytes) -> KnownKeys:
+    """Keys of a block."""
+    both = np.frombuffer(packed, np.int64)
+    return KnownKeys(both[: len(both) // 2], both[len(both) // 2 :])
 
 
 def match(blocks: Sequence[bytes], asked: IntArray) -> KnownKeys:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
+from featurestore.online.keys import pairs_of
 
 TAIL = ("tail", "fresh_tail")
 KEYS = ("keys", "fresh_key_rows")
@@ -59,17 +59,6 @@ def next_key(connection: Connection) -> int:
     return 1 + int(connection.execute(f"SELECT max({', '.join(newest)})").fetchone()[0])
 
 
-def block(keys: KnownKeys) -> bytes:
-    """Pack sorted keys: all key hashes, then all payload hashes."""
-    return keys.key_hash.tobytes() + keys.payload_hash.tobytes()
-
-
-def keys_of(pairs: bytes) -> KnownKeys:
-    """Keys of a block."""
-    both = np.frombuffer(pairs, np.int64)
-    return KnownKeys(both[: len(both) // 2], both[len(both) // 2 :])
-
-
 def _first_key(connection: Connection) -> int:
     """Number of the oldest of the keys that are not in the large table."""
     oldest = (f"coalesce((SELECT min(rowid) FROM {table}), {_NONE})" for table in (KEYS[1], BLOCKS))
@@ -80,7 +69,7 @@ def _rows_of_blocks(connection: Connection) -> Iterator[_Row]:
     """All blocks' rows in the order of the large table's index."""
     found = connection.execute(f"SELECT first_row, source, position, pairs FROM {BLOCKS}").fetchall()
     for source in sorted({source for _, source, _, _ in found}):
-        own = [(first, position, keys_of(pairs)) for first, of, position, pairs in found if of == source]
+        own = [(first, position, pairs_of(pairs)) for first, of, position, pairs in found if of == source]
         row = np.concatenate([first + np.arange(len(keys.key_hash)) for first, _, keys in own])
         at = np.repeat([position for _, position, _ in own], [len(keys.key_hash) for *_, keys in own])
         key = np.concatenate([keys.key_hash for *_, keys in own])

@@ -8,8 +8,8 @@ import numpy as np
 from featurestore.events import IntArray
 from featurestore.online import KnownKeys
 from featurestore.online.connection import Connection
-from featurestore.online.keys import NO_KEYS, among, joined, match, signed
-from featurestore.online.sqlite_fresh import BLOCKS, KEYS, block, keys_of, next_key, span
+from featurestore.online.keys import NO_KEYS, among, block, joined, match, pairs_of, signed
+from featurestore.online.sqlite_fresh import BLOCKS, KEYS, next_key, span
 from featurestore.values import FEW
 
 _ROW_BY_ROW = 256  # keys of an append that are noted one by one, so that an index finds them; more are one block
@@ -96,7 +96,7 @@ def appended_after(connection: Connection, position: int) -> dict[str, IntArray]
     found: dict[str, list[int]] = {}
     blocks = connection.execute(f"SELECT source, pairs FROM {BLOCKS} WHERE position > ?", (position,))
     for source, pairs in blocks:
-        found.setdefault(source, []).extend(keys_of(pairs).key_hash.tolist())
+        found.setdefault(source, []).extend(pairs_of(pairs).key_hash.tolist())
     rows = chain.from_iterable(
         connection.execute(f"SELECT source, key_hash, position FROM {table} ORDER BY rowid DESC")
         for table in reversed(KEYS)
